@@ -1,0 +1,810 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include "store.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* PRAGMA application_id ("KFOV") and user_version: a later version's file is put aside, not guessed at. */
+#define APPLICATION_ID 1262899030
+#define SCHEMA_VERSION 1
+/* ms: commits are grouped over this time, and tried again after that one when they fail. */
+#define GROUP_MS 2
+#define RETRY_MS 1000
+
+/* ---- What waits to be written -------------------------------------------------------------------------------------- */
+
+/* The latest of one address, or of the relationship itself. */
+struct item {
+    int relationship;
+    bool forget;
+    bool is_binding;
+    struct failover_binding binding;
+    struct failover_record record;
+};
+
+/* Each address and relationship once, by hash: what is written twice before a commit is written once. */
+struct batch {
+    struct item *items;
+    size_t count, size;
+    uint32_t *index; /* item + 1, by hash; 0: empty */
+    size_t index_size;
+    uint64_t *sequences; /* latest, by relationship */
+};
+
+struct failover_store {
+    char *path;
+    int wake;
+    sqlite3 *db;
+    sqlite3_stmt *put_record, *put_binding, *forget;
+    char **names;
+    int relationships;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;   /* there is something to write, or to end */
+    pthread_cond_t committed; /* for who waits */
+    pthread_t thread;
+    bool running, stopping, urgent, failing, read_only;
+    struct failover_why failure;
+    struct batch batch;
+    uint64_t *done; /* committed sequence, by relationship */
+};
+
+static const struct failover_binding *binding_of(const struct item *item) {
+    return item->is_binding ? &item->binding : NULL;
+}
+
+static uint64_t hash_of(const struct item *item) {
+    uint64_t key = (uint64_t)item->relationship << 33 | (uint64_t)item->is_binding << 32 |
+                   (item->is_binding ? item->binding.address : 0);
+    key ^= key >> 33;
+    key *= 0xff51afd7ed558ccdu;
+    return key ^ key >> 33;
+}
+
+static bool same_key(const struct item *a, const struct item *b) {
+    return a->relationship == b->relationship && a->is_binding == b->is_binding &&
+           (!a->is_binding || a->binding.address == b->binding.address);
+}
+
+static uint32_t *find_slot(struct batch *b, const struct item *item) {
+    size_t at = hash_of(item) & (b->index_size - 1);
+    while (b->index[at] != 0 && !same_key(&b->items[b->index[at] - 1], item)) {
+        at = (at + 1) & (b->index_size - 1);
+    }
+    return &b->index[at];
+}
+
+static bool grow(struct batch *b) {
+    size_t size = b->size == 0 ? 256 : b->size * 2;
+    struct item *items = realloc(b->items, size * sizeof(*items));
+    if (items == NULL) {
+        return false;
+    }
+    b->items = items;
+    uint32_t *index = calloc(size * 2, sizeof(*index));
+    if (index == NULL) {
+        return false;
+    }
+    free(b->index);
+    b->index = index;
+    b->index_size = size * 2;
+    b->size = size;
+    for (size_t i = 0; i < b->count; i++) {
+        *find_slot(b, &b->items[i]) = (uint32_t)i + 1;
+    }
+    return true;
+}
+
+/* Later wins, unless `older` says that what is there is the later one. */
+static bool batch_put(struct batch *b, const struct item *item, bool older) {
+    if (b->count == b->size && !grow(b)) {
+        return false;
+    }
+    uint32_t *slot = find_slot(b, item);
+    if (*slot == 0) {
+        b->items[b->count] = *item;
+        *slot = (uint32_t)++b->count;
+    } else if (!older) {
+        b->items[*slot - 1] = *item;
+    }
+    return true;
+}
+
+static void batch_free(struct batch *b) {
+    free(b->items);
+    free(b->index);
+    free(b->sequences);
+    *b = (struct batch){0};
+}
+
+/* ---- Schema ------------------------------------------------------------------------------------------------------------ */
+
+static const char schema[] =
+    "PRAGMA application_id = 1262899030;"
+    "PRAGMA user_version = 1;"
+    "CREATE TABLE IF NOT EXISTS relationship ("
+    " name TEXT PRIMARY KEY, state TEXT NOT NULL, stos INTEGER NOT NULL, partner_state TEXT NOT NULL,"
+    " partner_stos INTEGER NOT NULL, mclt INTEGER NOT NULL, mclt_before INTEGER NOT NULL, mclt_taken INTEGER NOT NULL,"
+    " skew INTEGER NOT NULL, acting_primary TEXT NOT NULL, acting_since INTEGER NOT NULL,"
+    " link_held_down INTEGER NOT NULL, epoch INTEGER NOT NULL, default_owner TEXT NOT NULL,"
+    " last_served INTEGER NOT NULL, last_granted INTEGER NOT NULL, last_heard INTEGER NOT NULL, hba BLOB,"
+    " process TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS binding ("
+    " relationship TEXT NOT NULL, address INTEGER NOT NULL, status TEXT NOT NULL, owner TEXT NOT NULL,"
+    " starts INTEGER NOT NULL, ends INTEGER NOT NULL, given INTEGER NOT NULL, cltt INTEGER NOT NULL,"
+    " sent INTEGER NOT NULL, acked INTEGER NOT NULL, received INTEGER NOT NULL, xid INTEGER NOT NULL,"
+    " extended_epoch INTEGER NOT NULL, ip_flags INTEGER NOT NULL, update_due INTEGER NOT NULL,"
+    " update_sent INTEGER NOT NULL, state_sent INTEGER NOT NULL, granted_here INTEGER NOT NULL,"
+    " made_partner_down INTEGER NOT NULL, hardware BLOB NOT NULL, client_id BLOB NOT NULL,"
+    " PRIMARY KEY (relationship, address)) WITHOUT ROWID;"
+    /* For people: dotted addresses, hexadecimal clients. */
+    "CREATE VIEW IF NOT EXISTS bindings AS SELECT relationship,"
+    " (address >> 24) || '.' || (address >> 16 & 255) || '.' || (address >> 8 & 255) || '.' || (address & 255) AS address,"
+    " status, owner, datetime(ends, 'unixepoch') AS ends, hex(hardware) AS hardware, hex(client_id) AS client_id,"
+    " update_due FROM binding;";
+
+#define RECORD_COLUMNS                                                                                                 \
+    "state, stos, partner_state, partner_stos, mclt, mclt_before, mclt_taken, skew, acting_primary, acting_since, "   \
+    "link_held_down, epoch, default_owner, last_served, last_granted, last_heard, hba, process"
+#define BINDING_COLUMNS                                                                                                \
+    "address, status, owner, starts, ends, given, cltt, sent, acked, received, xid, extended_epoch, ip_flags, "       \
+    "update_due, update_sent, state_sent, granted_here, made_partner_down, hardware, client_id"
+
+__attribute__((format(printf, 2, 3))) static void say(struct failover_why *why, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(why->text, sizeof(why->text), format, arguments);
+    va_end(arguments);
+}
+
+static bool run(sqlite3 *db, const char *sql) {
+    return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+/* -1: it can't be read. */
+static int64_t read_number(sqlite3 *db, const char *sql) {
+    sqlite3_stmt *statement;
+    int64_t number = -1;
+    if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK) {
+        return -1;
+    }
+    if (sqlite3_step(statement) == SQLITE_ROW) {
+        number = sqlite3_column_int64(statement, 0);
+    }
+    sqlite3_finalize(statement);
+    return number;
+}
+
+static bool check_passes(sqlite3 *db) {
+    sqlite3_stmt *statement;
+    bool passes = false;
+    if (sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &statement, NULL) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW) {
+        passes = strcmp((const char *)sqlite3_column_text(statement, 0), "ok") == 0;
+    }
+    sqlite3_finalize(statement);
+    return passes;
+}
+
+static bool prepare(struct failover_store *s) {
+    static const char put_record[] =
+        "INSERT OR REPLACE INTO relationship (name, " RECORD_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    static const char put_binding[] = "INSERT OR REPLACE INTO binding (relationship, " BINDING_COLUMNS
+                                      ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    static const char forget[] = "DELETE FROM binding WHERE relationship = ? AND address = ?";
+    return sqlite3_prepare_v2(s->db, put_record, -1, &s->put_record, NULL) == SQLITE_OK &&
+           sqlite3_prepare_v2(s->db, put_binding, -1, &s->put_binding, NULL) == SQLITE_OK &&
+           sqlite3_prepare_v2(s->db, forget, -1, &s->forget, NULL) == SQLITE_OK;
+}
+
+static void close_database(struct failover_store *s) {
+    sqlite3_finalize(s->put_record);
+    sqlite3_finalize(s->put_binding);
+    sqlite3_finalize(s->forget);
+    s->put_record = s->put_binding = s->forget = NULL;
+    sqlite3_close(s->db);
+    s->db = NULL;
+}
+
+/* Sets up an opened database for writing. */
+static bool make_writable(struct failover_store *s) {
+    sqlite3_busy_timeout(s->db, 500);
+    return run(s->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;") && run(s->db, schema) && prepare(s);
+}
+
+static bool exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && st.st_size > 0;
+}
+
+/* Reads a database that the file system won't let be written. A write-ahead log beside it that can't be read would hold
+ * the latest state: then the database counts as unreadable. */
+static bool open_read_only(struct failover_store *s) {
+    char uri[4096];
+    char wal[4096];
+    snprintf(wal, sizeof(wal), "%s-wal", s->path);
+    snprintf(uri, sizeof(uri), "file:%s?mode=ro%s", s->path, exists(wal) ? "" : "&immutable=1");
+    close_database(s);
+    if (sqlite3_open_v2(uri, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) != SQLITE_OK ||
+        read_number(s->db, "PRAGMA user_version") != SCHEMA_VERSION ||
+        read_number(s->db, "SELECT count(*) FROM relationship") < 0) {
+        close_database(s);
+        return false;
+    }
+    s->read_only = true;
+    return true;
+}
+
+static bool open_for_writing(struct failover_store *s) {
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    return sqlite3_open_v2(s->path, &s->db, flags, NULL) == SQLITE_OK && sqlite3_db_readonly(s->db, "main") != 1;
+}
+
+static bool rename_beside(const char *path, const char *suffix, long long stamp) {
+    char from[4096], to[4200];
+    snprintf(from, sizeof(from), "%s%s", path, suffix);
+    snprintf(to, sizeof(to), "%s.unreadable-%lld%s", path, stamp, suffix);
+    return rename(from, to) == 0 || errno == ENOENT;
+}
+
+bool failover_store_put_aside(struct failover_store *s, struct failover_why *why) {
+    long long stamp = (long long)time(NULL);
+    close_database(s);
+    if (!rename_beside(s->path, "-wal", stamp) || !rename_beside(s->path, "-shm", stamp) ||
+        !rename_beside(s->path, "", stamp)) {
+        say(why, "%s can't be read, and not be renamed either: %s", s->path, strerror(errno));
+        return false;
+    }
+    if (!open_for_writing(s) || !make_writable(s)) {
+        say(why, "%s can't be made anew: %s", s->path, sqlite3_errmsg(s->db));
+        return false;
+    }
+    say(why, "%s was renamed to %s.unreadable-%lld", s->path, s->path, stamp);
+    return true;
+}
+
+static bool is_ours(sqlite3 *db) {
+    return read_number(db, "PRAGMA application_id") == APPLICATION_ID;
+}
+
+/* Why the database in `s->db` can't be used as it is; null if it can. */
+static const char *unreadable(const struct failover_store *s) {
+    int64_t version = read_number(s->db, "PRAGMA user_version");
+    if (version < 0) {
+        return "it is damaged or no SQLite database";
+    }
+    if (!is_ours(s->db)) {
+        return "it is another program's database";
+    }
+    if (version > SCHEMA_VERSION) {
+        return "a later version of this library has written it";
+    }
+    return check_passes(s->db) ? NULL : "it is damaged";
+}
+
+static enum failover_store_result open_database(struct failover_store *s, struct failover_why *why) {
+    bool existed = exists(s->path);
+    bool writable = open_for_writing(s);
+    if (!existed) {
+        if (writable && make_writable(s)) {
+            return FAILOVER_STORE_CREATED;
+        }
+        say(why, "the failover database %s can't be made: %s", s->path,
+            s->db == NULL ? "out of memory" : sqlite3_errmsg(s->db));
+        return FAILOVER_STORE_FAILED;
+    }
+    if (!writable && open_read_only(s)) {
+        say(why, "the failover database %s can be read but not written", s->path);
+        return FAILOVER_STORE_READ_ONLY;
+    }
+    const char *bad = s->db == NULL ? "it can't be opened" : unreadable(s);
+    if (bad == NULL && make_writable(s)) {
+        return FAILOVER_STORE_OPENED;
+    }
+    if (bad == NULL) {
+        /* Healthy, but the first write fails: the disk is full or read-only. */
+        struct failover_why reason;
+        say(&reason, "%s", sqlite3_errmsg(s->db));
+        if (open_read_only(s)) {
+            say(why, "the failover database %s can be read but not written: %s", s->path, reason.text);
+            return FAILOVER_STORE_READ_ONLY;
+        }
+        bad = "it can't be opened";
+    }
+    struct failover_why aside;
+    if (!failover_store_put_aside(s, &aside)) {
+        *why = aside;
+        return FAILOVER_STORE_FAILED;
+    }
+    say(why, "the failover database can't be used, %s; %s", bad, aside.text);
+    return FAILOVER_STORE_PUT_ASIDE;
+}
+
+/* ---- Loading --------------------------------------------------------------------------------------------------------------- */
+
+static const char *text(sqlite3_stmt *statement, int column) {
+    const unsigned char *value = sqlite3_column_text(statement, column);
+    return value == NULL ? "" : (const char *)value;
+}
+
+static enum failover_state state_named(const char *name) {
+    int state = FAILOVER_STATES - 1;
+    while (state > 0 && strcmp(name, failover_state_name((enum failover_state)state)) != 0) {
+        state--;
+    }
+    return (enum failover_state)state;
+}
+
+static enum failover_binding_status status_named(const char *name) {
+    int status = FAILOVER_BINDING_STATUSES - 1;
+    while (status > 0 && strcmp(name, failover_binding_status_name((enum failover_binding_status)status)) != 0) {
+        status--;
+    }
+    return (enum failover_binding_status)status;
+}
+
+/* -1: none of them. */
+static int owner_named(const char *name) {
+    int owner = FAILOVER_PARTNERS;
+    while (owner >= 0 && strcmp(name, failover_owner_name((enum failover_owner)owner)) != 0) {
+        owner--;
+    }
+    return owner;
+}
+
+static bool read_record(sqlite3_stmt *q, struct failover_record *r) {
+    int owner = owner_named(text(q, 12));
+    *r = (struct failover_record){
+        .state = state_named(text(q, 0)),
+        .stos = sqlite3_column_int64(q, 1),
+        .partner_state = state_named(text(q, 2)),
+        .partner_stos = sqlite3_column_int64(q, 3),
+        .mclt = (uint32_t)sqlite3_column_int64(q, 4),
+        .mclt_before = (uint32_t)sqlite3_column_int64(q, 5),
+        .mclt_taken = sqlite3_column_int64(q, 6),
+        .skew = sqlite3_column_int(q, 7),
+        .acting_primary = strcmp(text(q, 8), "primary") == 0 ? FAILOVER_PRIMARY : FAILOVER_SECONDARY,
+        .acting_since = sqlite3_column_int64(q, 9),
+        .link_held_down = sqlite3_column_int(q, 10) != 0,
+        .epoch = (uint32_t)sqlite3_column_int64(q, 11),
+        .default_owner = owner < 0 ? FAILOVER_NOBODY : (enum failover_owner)owner,
+        .last_served = sqlite3_column_int64(q, 13),
+        .last_granted = sqlite3_column_int64(q, 14),
+        .last_heard = sqlite3_column_int64(q, 15),
+    };
+    r->hba_known = sqlite3_column_bytes(q, 16) == FAILOVER_HBA_SIZE;
+    if (r->hba_known) {
+        memcpy(r->hba, sqlite3_column_blob(q, 16), FAILOVER_HBA_SIZE);
+    }
+    snprintf(r->process, sizeof(r->process), "%s", text(q, 17));
+    bool possible = r->state != FAILOVER_UNKNOWN && r->state != FAILOVER_STARTUP && r->state != FAILOVER_PAUSED;
+    return possible && owner >= 0;
+}
+
+enum failover_store_found failover_store_load(struct failover_store *s, int relationship,
+                                              struct failover_record *record) {
+    sqlite3_stmt *q;
+    if (sqlite3_prepare_v2(s->db, "SELECT " RECORD_COLUMNS " FROM relationship WHERE name = ?", -1, &q, NULL) !=
+        SQLITE_OK) {
+        return FAILOVER_STORE_DAMAGED;
+    }
+    sqlite3_bind_text(q, 1, s->names[relationship], -1, SQLITE_STATIC);
+    enum failover_store_found found = FAILOVER_STORE_DAMAGED;
+    int step = sqlite3_step(q);
+    if (step == SQLITE_DONE) {
+        found = FAILOVER_STORE_NOTHING;
+    } else if (step == SQLITE_ROW && read_record(q, record)) {
+        found = FAILOVER_STORE_FOUND;
+    }
+    sqlite3_finalize(q);
+    return found;
+}
+
+static bool read_binding(sqlite3_stmt *q, struct failover_binding *b) {
+    int owner = owner_named(text(q, 2));
+    int hardware = sqlite3_column_bytes(q, 18);
+    int id = sqlite3_column_bytes(q, 19);
+    *b = (struct failover_binding){
+        .address = (uint32_t)sqlite3_column_int64(q, 0),
+        .status = status_named(text(q, 1)),
+        .owner = owner < 0 ? FAILOVER_NOBODY : (enum failover_owner)owner,
+        .starts = sqlite3_column_int64(q, 3),
+        .ends = sqlite3_column_int64(q, 4),
+        .given = sqlite3_column_int64(q, 5),
+        .cltt = sqlite3_column_int64(q, 6),
+        .sent = sqlite3_column_int64(q, 7),
+        .acked = sqlite3_column_int64(q, 8),
+        .received = sqlite3_column_int64(q, 9),
+        .xid = (uint32_t)sqlite3_column_int64(q, 10),
+        .extended_epoch = (uint32_t)sqlite3_column_int64(q, 11),
+        .ip_flags = (uint16_t)sqlite3_column_int(q, 12),
+        .update_due = sqlite3_column_int(q, 13) != 0,
+        .update_sent = sqlite3_column_int(q, 14) != 0,
+        .state_sent = sqlite3_column_int(q, 15) != 0,
+        .granted_here = sqlite3_column_int(q, 16) != 0,
+        .made_partner_down = sqlite3_column_int(q, 17) != 0,
+    };
+    if (hardware > FAILOVER_HARDWARE_MAX || id > FAILOVER_CLIENT_ID_MAX) {
+        return false;
+    }
+    b->client.hardware_length = (uint8_t)hardware;
+    b->client.id_length = (uint16_t)id;
+    if (hardware > 0) {
+        memcpy(b->client.hardware, sqlite3_column_blob(q, 18), (size_t)hardware);
+    }
+    if (id > 0) {
+        memcpy(b->client.id, sqlite3_column_blob(q, 19), (size_t)id);
+    }
+    bool possible = b->status != 0 && b->status != FAILOVER_BACKUP;
+    return possible && owner >= 0 && (b->status != FAILOVER_ACTIVE || hardware + id > 0);
+}
+
+bool failover_store_load_bindings(struct failover_store *s, int relationship,
+                                  void (*each)(void *context, const struct failover_binding *binding), void *context) {
+    sqlite3_stmt *q;
+    if (sqlite3_prepare_v2(s->db, "SELECT " BINDING_COLUMNS " FROM binding WHERE relationship = ?", -1, &q, NULL) !=
+        SQLITE_OK) {
+        return false;
+    }
+    sqlite3_bind_text(q, 1, s->names[relationship], -1, SQLITE_STATIC);
+    int step;
+    bool sound = true;
+    struct failover_binding binding;
+    while (sound && (step = sqlite3_step(q)) == SQLITE_ROW) {
+        sound = read_binding(q, &binding);
+        if (sound) {
+            each(context, &binding);
+        }
+    }
+    sqlite3_finalize(q);
+    return sound && step == SQLITE_DONE;
+}
+
+/* ---- Writing ---------------------------------------------------------------------------------------------------------------- */
+
+static bool write_record(struct failover_store *s, const struct item *item) {
+    sqlite3_stmt *q = s->put_record;
+    const struct failover_record *r = &item->record;
+    int i = 1;
+    sqlite3_bind_text(q, i++, s->names[item->relationship], -1, SQLITE_STATIC);
+    sqlite3_bind_text(q, i++, failover_state_name(r->state), -1, SQLITE_STATIC);
+    sqlite3_bind_int64(q, i++, r->stos);
+    sqlite3_bind_text(q, i++, failover_state_name(r->partner_state), -1, SQLITE_STATIC);
+    sqlite3_bind_int64(q, i++, r->partner_stos);
+    sqlite3_bind_int64(q, i++, r->mclt);
+    sqlite3_bind_int64(q, i++, r->mclt_before);
+    sqlite3_bind_int64(q, i++, r->mclt_taken);
+    sqlite3_bind_int(q, i++, r->skew);
+    sqlite3_bind_text(q, i++, failover_role_name(r->acting_primary), -1, SQLITE_STATIC);
+    sqlite3_bind_int64(q, i++, r->acting_since);
+    sqlite3_bind_int(q, i++, r->link_held_down);
+    sqlite3_bind_int64(q, i++, r->epoch);
+    sqlite3_bind_text(q, i++, failover_owner_name(r->default_owner), -1, SQLITE_STATIC);
+    sqlite3_bind_int64(q, i++, r->last_served);
+    sqlite3_bind_int64(q, i++, r->last_granted);
+    sqlite3_bind_int64(q, i++, r->last_heard);
+    sqlite3_bind_blob(q, i++, r->hba, r->hba_known ? FAILOVER_HBA_SIZE : 0, SQLITE_STATIC);
+    sqlite3_bind_text(q, i++, r->process, -1, SQLITE_STATIC);
+    bool done = sqlite3_step(q) == SQLITE_DONE;
+    sqlite3_reset(q);
+    return done;
+}
+
+static bool write_binding(struct failover_store *s, const struct item *item) {
+    sqlite3_stmt *q = s->put_binding;
+    const struct failover_binding *b = &item->binding;
+    int i = 1;
+    sqlite3_bind_text(q, i++, s->names[item->relationship], -1, SQLITE_STATIC);
+    sqlite3_bind_int64(q, i++, b->address);
+    sqlite3_bind_text(q, i++, failover_binding_status_name(b->status), -1, SQLITE_STATIC);
+    sqlite3_bind_text(q, i++, failover_owner_name(b->owner), -1, SQLITE_STATIC);
+    sqlite3_bind_int64(q, i++, b->starts);
+    sqlite3_bind_int64(q, i++, b->ends);
+    sqlite3_bind_int64(q, i++, b->given);
+    sqlite3_bind_int64(q, i++, b->cltt);
+    sqlite3_bind_int64(q, i++, b->sent);
+    sqlite3_bind_int64(q, i++, b->acked);
+    sqlite3_bind_int64(q, i++, b->received);
+    sqlite3_bind_int64(q, i++, b->xid);
+    sqlite3_bind_int64(q, i++, b->extended_epoch);
+    sqlite3_bind_int(q, i++, b->ip_flags);
+    sqlite3_bind_int(q, i++, b->update_due);
+    sqlite3_bind_int(q, i++, b->update_sent);
+    sqlite3_bind_int(q, i++, b->state_sent);
+    sqlite3_bind_int(q, i++, b->granted_here);
+    sqlite3_bind_int(q, i++, b->made_partner_down);
+    sqlite3_bind_blob(q, i++, b->client.hardware, b->client.hardware_length, SQLITE_STATIC);
+    sqlite3_bind_blob(q, i++, b->client.id, b->client.id_length, SQLITE_STATIC);
+    bool done = sqlite3_step(q) == SQLITE_DONE;
+    sqlite3_reset(q);
+    return done;
+}
+
+static bool write_forget(struct failover_store *s, const struct item *item) {
+    sqlite3_bind_text(s->forget, 1, s->names[item->relationship], -1, SQLITE_STATIC);
+    sqlite3_bind_int64(s->forget, 2, item->binding.address);
+    bool done = sqlite3_step(s->forget) == SQLITE_DONE;
+    sqlite3_reset(s->forget);
+    return done;
+}
+
+static bool write_item(struct failover_store *s, const struct item *item) {
+    if (item->forget) {
+        return write_forget(s, item);
+    }
+    return binding_of(item) != NULL ? write_binding(s, item) : write_record(s, item);
+}
+
+static bool ready(struct failover_store *s) {
+    if (!s->read_only && s->db != NULL) {
+        return true;
+    }
+    close_database(s);
+    s->read_only = !open_for_writing(s) || !make_writable(s);
+    return !s->read_only;
+}
+
+/* All of it or nothing. Without the mutex: the database is the writer's alone. */
+static bool write_batch(struct failover_store *s, const struct batch *b, struct failover_why *why) {
+    bool sound = ready(s) && run(s->db, "BEGIN IMMEDIATE");
+    for (size_t i = 0; sound && i < b->count; i++) {
+        sound = write_item(s, &b->items[i]);
+    }
+    sound = sound && run(s->db, "COMMIT");
+    if (!sound) {
+        say(why, "%s", s->db == NULL ? "it can't be opened" : sqlite3_errmsg(s->db));
+    }
+    if (!sound && s->db != NULL && !sqlite3_get_autocommit(s->db)) {
+        run(s->db, "ROLLBACK");
+    }
+    return sound;
+}
+
+static void notify(struct failover_store *s) {
+    uint64_t one = 1;
+    if (s->wake >= 0 && write(s->wake, &one, sizeof(one)) < 0) {
+        return; /* EAGAIN: the reader has enough to wake up for */
+    }
+}
+
+static void sleep_until_changed(struct failover_store *s, int milliseconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+    until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&s->changed, &s->mutex, &until);
+}
+
+/* Takes over what waits; what is put meanwhile begins a new batch. */
+static struct batch take(struct failover_store *s) {
+    struct batch batch = s->batch;
+    s->batch = (struct batch){0};
+    s->batch.sequences = calloc((size_t)s->relationships + 1, sizeof(uint64_t));
+    if (s->batch.sequences == NULL) {
+        s->batch = batch;
+        batch = (struct batch){0};
+    }
+    return batch;
+}
+
+static void give_back(struct failover_store *s, struct batch *failed) {
+    for (size_t i = 0; i < failed->count; i++) {
+        batch_put(&s->batch, &failed->items[i], true);
+    }
+    for (int i = 0; i < s->relationships; i++) {
+        if (s->batch.sequences[i] < failed->sequences[i]) {
+            s->batch.sequences[i] = failed->sequences[i];
+        }
+    }
+}
+
+static void finish(struct failover_store *s, struct batch *batch, bool sound, const struct failover_why *why) {
+    s->failure = *why;
+    s->failing = !sound;
+    if (sound) {
+        for (int i = 0; i < s->relationships; i++) {
+            s->done[i] = batch->sequences[i] > s->done[i] ? batch->sequences[i] : s->done[i];
+        }
+    } else {
+        give_back(s, batch);
+    }
+    batch_free(batch);
+    pthread_cond_broadcast(&s->committed);
+    notify(s);
+}
+
+static void commit_once(struct failover_store *s) {
+    struct batch batch = take(s);
+    if (batch.count == 0) {
+        batch_free(&batch);
+        return;
+    }
+    struct failover_why why = {""};
+    s->urgent = false;
+    pthread_mutex_unlock(&s->mutex);
+    bool sound = write_batch(s, &batch, &why);
+    pthread_mutex_lock(&s->mutex);
+    finish(s, &batch, sound, &why);
+}
+
+static void *writer(void *context) {
+    struct failover_store *s = context;
+    pthread_mutex_lock(&s->mutex);
+    while (!s->stopping) {
+        if (s->batch.count == 0) {
+            pthread_cond_wait(&s->changed, &s->mutex);
+            continue;
+        }
+        commit_once(s);
+        if (!s->stopping && !s->urgent) {
+            sleep_until_changed(s, s->failing ? RETRY_MS : GROUP_MS);
+        }
+    }
+    commit_once(s);
+    pthread_mutex_unlock(&s->mutex);
+    return NULL;
+}
+
+static void put(struct failover_store *s, const struct item *item, uint64_t sequence) {
+    pthread_mutex_lock(&s->mutex);
+    bool first = s->batch.count == 0;
+    if (batch_put(&s->batch, item, false)) {
+        if (sequence > s->batch.sequences[item->relationship]) {
+            s->batch.sequences[item->relationship] = sequence;
+        }
+        if (first) {
+            pthread_cond_signal(&s->changed);
+        }
+    } else {
+        /* Not written is not announced: the sequence stays uncommitted. */
+        say(&s->failure, "out of memory");
+        s->failing = true;
+        notify(s);
+    }
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void failover_store_put(struct failover_store *s, int relationship, uint64_t sequence,
+                        const struct failover_record *record, const struct failover_binding *binding) {
+    struct item item = {.relationship = relationship, .is_binding = binding != NULL};
+    if (binding != NULL) {
+        item.binding = *binding;
+    } else {
+        item.record = *record;
+    }
+    put(s, &item, sequence);
+}
+
+void failover_store_forget(struct failover_store *s, int relationship, uint32_t address) {
+    struct item item = {.relationship = relationship, .is_binding = true, .forget = true};
+    item.binding.address = address;
+    put(s, &item, 0);
+}
+
+uint64_t failover_store_committed(struct failover_store *s, int relationship) {
+    pthread_mutex_lock(&s->mutex);
+    uint64_t done = s->done[relationship];
+    pthread_mutex_unlock(&s->mutex);
+    return done;
+}
+
+bool failover_store_works(struct failover_store *s, struct failover_why *why) {
+    pthread_mutex_lock(&s->mutex);
+    bool works = !s->failing;
+    *why = s->failure;
+    pthread_mutex_unlock(&s->mutex);
+    return works;
+}
+
+bool failover_store_wait(struct failover_store *s, int relationship, uint64_t sequence, int milliseconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += milliseconds / 1000;
+    until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&s->mutex);
+    s->urgent = true;
+    pthread_cond_signal(&s->changed);
+    int timeout = 0;
+    while (s->done[relationship] < sequence && timeout == 0) {
+        timeout = pthread_cond_timedwait(&s->committed, &s->mutex, &until);
+    }
+    bool done = s->done[relationship] >= sequence;
+    pthread_mutex_unlock(&s->mutex);
+    return done;
+}
+
+/* ---- Opening and closing ------------------------------------------------------------------------------------------------------- */
+
+static bool start_writer(struct failover_store *s) {
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&s->mutex, NULL);
+    pthread_cond_init(&s->changed, &monotonic);
+    pthread_cond_init(&s->committed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    s->running = pthread_create(&s->thread, NULL, writer, s) == 0;
+    return s->running;
+}
+
+static void free_store(struct failover_store *s) {
+    close_database(s);
+    for (int i = 0; i < s->relationships; i++) {
+        free(s->names[i]);
+    }
+    batch_free(&s->batch);
+    free(s->names);
+    free(s->done);
+    free(s->path);
+    free(s);
+}
+
+struct failover_store *failover_store_open(const char *path, int wake, enum failover_store_result *result,
+                                           struct failover_why *why) {
+    *result = FAILOVER_STORE_FAILED;
+    why->text[0] = '\0';
+    struct failover_store *s = calloc(1, sizeof(*s));
+    if (s == NULL || (s->path = strdup(path)) == NULL) {
+        say(why, "out of memory");
+        free(s);
+        return NULL;
+    }
+    s->wake = wake;
+    *result = open_database(s, why);
+    s->failing = *result == FAILOVER_STORE_READ_ONLY;
+    if (s->failing) {
+        s->failure = *why;
+    }
+    if (*result != FAILOVER_STORE_FAILED && !start_writer(s)) {
+        *result = FAILOVER_STORE_FAILED;
+        say(why, "the thread that writes %s can't be started", s->path);
+    }
+    if (*result == FAILOVER_STORE_FAILED) {
+        free_store(s);
+        return NULL;
+    }
+    return s;
+}
+
+int failover_store_relationship(struct failover_store *s, const char *name) {
+    size_t count = (size_t)s->relationships + 1;
+    char **names = realloc(s->names, count * sizeof(*names));
+    s->names = names != NULL ? names : s->names;
+    uint64_t *done = realloc(s->done, count * sizeof(*done));
+    s->done = done != NULL ? done : s->done;
+    uint64_t *sequences = realloc(s->batch.sequences, (count + 1) * sizeof(*sequences));
+    s->batch.sequences = sequences != NULL ? sequences : s->batch.sequences;
+    char *copy = strdup(name);
+    if (names == NULL || done == NULL || sequences == NULL || copy == NULL) {
+        free(copy);
+        return -1;
+    }
+    names[count - 1] = copy;
+    done[count - 1] = 0;
+    sequences[count - 1] = 0;
+    return s->relationships++;
+}
+
+void failover_store_close(struct failover_store *s) {
+    if (s == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&s->mutex);
+    s->stopping = true;
+    pthread_cond_signal(&s->changed);
+    pthread_mutex_unlock(&s->mutex);
+    pthread_join(s->thread, NULL);
+    pthread_mutex_destroy(&s->mutex);
+    pthread_cond_destroy(&s->changed);
+    pthread_cond_destroy(&s->committed);
+    free_store(s);
+}

@@ -1,0 +1,553 @@
+/* SPDX-License-Identifier: MPL-2.0 */
+#include "update.h"
+
+#include <string.h>
+
+#include "balance.h"
+#include "lease_rules.h"
+#include "peer.h"
+#include "state.h"
+
+/* ---- Sending ---------------------------------------------------------------------------------------------------- */
+
+static void build(struct failover *f, const struct entry *e, struct failover_message *m,
+                  struct failover_client *client) {
+    *m = (struct failover_message){.type = FAILOVER_BNDUPD};
+    m->assigned_ip_address = table_address(&f->table, e);
+    m->binding_status = e->status == FAILOVER_FREE ? (uint8_t)balance_to_wire(f, e) : e->status;
+    m->lease_expiration_time = e->ends;
+    m->potential_expiration_time = e->sent;
+    m->start_time_of_state = e->starts;
+    failover_put(m, FAILOVER_OPT_ASSIGNED_IP_ADDRESS);
+    failover_put(m, FAILOVER_OPT_BINDING_STATUS);
+    failover_put(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME);
+    failover_put(m, FAILOVER_OPT_POTENTIAL_EXPIRATION_TIME);
+    failover_put(m, FAILOVER_OPT_START_TIME_OF_STATE);
+    if (e->cltt != 0) {
+        m->client_last_transaction_time = e->cltt;
+        failover_put(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME);
+    }
+    if (e->ip_flags != 0) {
+        m->ip_flags = e->ip_flags;
+        failover_put(m, FAILOVER_OPT_IP_FLAGS);
+    }
+    if (e->status == FAILOVER_ABANDONED) {
+        return; /* 7.1: an abandoned address is nobody's */
+    }
+    entry_get_client(e, client);
+    if (client->id_length > 0) {
+        m->client_identifier = (struct failover_bytes){client->id, client->id_length};
+        failover_put(m, FAILOVER_OPT_CLIENT_IDENTIFIER);
+    }
+    if (client->hardware_length > 0) {
+        m->client_hardware_address = (struct failover_bytes){client->hardware, client->hardware_length};
+        failover_put(m, FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS);
+    }
+}
+
+bool update_next(struct failover *f, struct failover_message *m, struct failover_client *client) {
+    struct table *t = &f->table;
+    if (!f->peer.state_known || t->queue.head == NO_ENTRY || f->unacked >= f->peer.partner_max_unacked) {
+        return false;
+    }
+    const struct entry *e = &t->entries[t->queue.head];
+    if (e->stored > f->committed) {
+        return false;
+    }
+    build(f, e, m, client);
+    return true;
+}
+
+void update_left(struct failover *f, const struct failover_message *m) {
+    struct entry *e = table_find(&f->table, m->assigned_ip_address);
+    table_unqueue(&f->table, e);
+    e->update_xid = m->xid;
+    e->in_flight = m->potential_expiration_time;
+    e->changed_in_flight = false;
+    f->unacked++;
+    f->counters.updates_sent++;
+}
+
+/* The partner waits for UPDDONE behind the last of the bindings that it asked for. */
+static void settled(struct failover *f, struct entry *e) {
+    if (!e->requested) {
+        return;
+    }
+    e->requested = false;
+    if (--f->requests.outstanding == 0 && f->requests.answering) {
+        f->requests.answering = false;
+        struct failover_message m = {.type = FAILOVER_UPDDONE, .xid = f->requests.answer_xid};
+        peer_reply(f, &m, f->sequence);
+    }
+}
+
+static void no_longer_in_flight(struct failover *f, struct entry *e) {
+    if (e->update_xid != 0) {
+        e->update_xid = 0;
+        f->unacked--;
+    }
+}
+
+void update_forget(struct failover *f, struct entry *e) {
+    no_longer_in_flight(f, e);
+    settled(f, e);
+}
+
+/* ---- Requests for updates (7.3 to 7.5) --------------------------------------------------------------------------- */
+
+void update_ask(struct failover *f, enum failover_message_type type) {
+    if (f->peer.link == NULL || f->requests.asked || f->requests.ask_pending) {
+        return;
+    }
+    f->requests.ask_pending = true;
+    struct failover_message m = {.type = (uint8_t)type};
+    peer_send(f, &m, 0);
+}
+
+void update_ask_left(struct failover *f, uint32_t xid) {
+    f->requests.ask_pending = false;
+    f->requests.asked = true;
+    f->requests.asked_xid = xid;
+}
+
+void update_done_received(struct failover *f, const struct failover_message *m) {
+    if (!f->requests.asked || m->xid != f->requests.asked_xid) {
+        core_log(f, FAILOVER_INFO, "UPDDONE that answers no request of this connection is ignored");
+        return;
+    }
+    f->requests.asked = false;
+    core_log(f, FAILOVER_INFO, "the partner has sent everything it was asked for");
+    state_event(f, EVENT_UPDDONE);
+}
+
+/* 5.16: "everything" is what was ever used; addresses without a record are the configured primary's on both sides. */
+static bool wanted_by(const struct entry *e, uint8_t request) {
+    return request == FAILOVER_UPDREQALL ? e->recorded : e->update_due;
+}
+
+void update_request_received(struct failover *f, const struct failover_message *m) {
+    struct requests *r = &f->requests;
+    /* 2.9: a second request before UPDDONE replaces the first, which is never answered. */
+    r->answering = true;
+    r->answer_xid = m->xid;
+    for (uint32_t i = 0; i < f->table.entry_count; i++) {
+        struct entry *e = &f->table.entries[i];
+        if (!wanted_by(e, m->type)) {
+            continue;
+        }
+        if (!e->requested) {
+            e->requested = true;
+            r->outstanding++;
+        }
+        if (e->update_xid == 0) {
+            table_queue(&f->table, e);
+        }
+    }
+    core_log(f, FAILOVER_INFO, "the partner asks for %s: %u bindings", m->type == FAILOVER_UPDREQ ? "updates" : "everything",
+             r->outstanding);
+    if (r->outstanding == 0) {
+        r->answering = false;
+        struct failover_message done = {.type = FAILOVER_UPDDONE, .xid = m->xid};
+        peer_reply(f, &done, f->sequence);
+    }
+}
+
+/* ---- Link up and down -------------------------------------------------------------------------------------------- */
+
+void update_requeue(struct failover *f) {
+    for (uint32_t i = 0; i < f->table.entry_count; i++) {
+        struct entry *e = &f->table.entries[i];
+        if (e->update_due && e->update_xid == 0) {
+            table_queue(&f->table, e);
+        }
+    }
+}
+
+void update_link_up(struct failover *f) {
+    f->requests = (struct requests){0};
+    update_requeue(f);
+    for (uint32_t i = f->table.queue.head; i != NO_ENTRY; i = f->table.entries[i].queue_next) {
+        struct entry *e = &f->table.entries[i];
+        if (!e->update_sent || !e->state_sent) {
+            /* From here on it may have been sent, and a crash must not forget that. */
+            e->update_sent = true;
+            e->state_sent = true;
+            core_store_entry(f, e);
+        }
+    }
+}
+
+void update_link_down(struct failover *f) {
+    f->requests = (struct requests){0};
+    for (uint32_t i = 0; i < f->table.entry_count; i++) {
+        struct entry *e = &f->table.entries[i];
+        e->requested = false;
+        no_longer_in_flight(f, e);
+        if (!e->update_due) {
+            table_unqueue(&f->table, e);
+        }
+    }
+    update_requeue(f);
+    core_reschedule_all(f);
+}
+
+/* ---- BNDACK (7.2) ------------------------------------------------------------------------------------------------ */
+
+static bool is_ended(const struct entry *e) {
+    return e->status == FAILOVER_EXPIRED || e->status == FAILOVER_RELEASED || e->status == FAILOVER_RESET;
+}
+
+static void rejected(struct failover *f, struct entry *e, const struct failover_message *m) {
+    struct failover_bytes said = m->message;
+    f->counters.updates_rejected++;
+    core_log(f, FAILOVER_INFO, "the partner rejects the update of %s (%s): %s \"%.*s\"",
+             address_text(m->assigned_ip_address).text, failover_binding_status_name(e->status),
+             failover_reject_text(m->reject_reason), (int)said.length,
+             said.length > 0 ? (const char *)said.data : "");
+    if (e->changed_in_flight) {
+        table_queue(&f->table, e);
+    }
+}
+
+static void accepted(struct failover *f, struct entry *e) {
+    f->counters.updates_acked++;
+    core_change(f, e);
+    e->acked = e->in_flight;
+    if (e->changed_in_flight) {
+        core_changed(f, e, TELL_PARTNER);
+        return;
+    }
+    bool freed = is_ended(e);
+    e->update_due = false;
+    if (freed) {
+        /* 5.2.2: only now does the address become available again, and it is the primary's. */
+        e->status = FAILOVER_FREE;
+        e->owner = (uint8_t)balance_from_wire(f, FAILOVER_FREE);
+    }
+    core_changed(f, e, QUIET);
+    if (freed) {
+        balance_affinity(f, e);
+    }
+}
+
+void update_acked(struct failover *f, const struct failover_message *m) {
+    struct entry *e =
+        failover_has(m, FAILOVER_OPT_ASSIGNED_IP_ADDRESS) ? table_find(&f->table, m->assigned_ip_address) : NULL;
+    if (e == NULL || e->update_xid == 0 || e->update_xid != m->xid) {
+        core_log(f, FAILOVER_DEBUG, "BNDACK that answers no update of this connection is ignored");
+        return;
+    }
+    no_longer_in_flight(f, e);
+    if (failover_has(m, FAILOVER_OPT_REJECT_REASON)) {
+        rejected(f, e, m);
+    } else {
+        accepted(f, e);
+    }
+    settled(f, e);
+}
+
+/* ---- BNDUPD: is it accepted? (7.1.3) ------------------------------------------------------------------------------- */
+
+enum check {
+    ACCEPT,
+    LATER_CLTT,   /* time(1): the client's last transaction is not before what is held here */
+    AFTER_STATE,  /* time(3): it is after the start of the state held here */
+    SAME_CLIENT,  /* (5): another client is a clash, which the secondary accepts */
+    PROBATION,    /* (4), once the probation of an abandoned address is over: accepted */
+};
+
+/* By what is held (row) and what comes (column). time(2) is the design's rule 11, which is asked first. */
+static const uint8_t checks[FAILOVER_BINDING_STATUSES][FAILOVER_BINDING_STATUSES] = {
+    /* FREE accepts everything */
+    [FAILOVER_ACTIVE] = {[FAILOVER_ACTIVE] = SAME_CLIENT, [FAILOVER_RELEASED] = LATER_CLTT},
+    [FAILOVER_EXPIRED] = {[FAILOVER_ACTIVE] = LATER_CLTT},
+    [FAILOVER_RELEASED] = {[FAILOVER_ACTIVE] = LATER_CLTT, [FAILOVER_EXPIRED] = LATER_CLTT},
+    [FAILOVER_RESET] = {[FAILOVER_ACTIVE] = AFTER_STATE},
+    [FAILOVER_ABANDONED] = {[FAILOVER_EXPIRED] = PROBATION,
+                            [FAILOVER_RELEASED] = PROBATION,
+                            [FAILOVER_FREE] = PROBATION,
+                            [FAILOVER_BACKUP] = PROBATION},
+};
+
+struct refusal {
+    enum failover_reject_reason reason; /* 0: accepted */
+    const char *text;
+    bool tell_ours; /* the partner shall hear what is held here */
+};
+
+static const struct refusal no_refusal = {0};
+
+static int64_t skew(const struct failover *f) {
+    return f->record.skew < 0 ? -(int64_t)f->record.skew : f->record.skew;
+}
+
+/* The promised end is ahead, by more than the clocks may differ. */
+static bool is_living(const struct failover *f, const struct entry *e) {
+    return e->status == FAILOVER_ACTIVE && time_add(e->ends, -skew(f) - 1) > f->now.wall;
+}
+
+static bool ends_lease(uint8_t status) {
+    return status == FAILOVER_EXPIRED || status == FAILOVER_FREE || status == FAILOVER_BACKUP;
+}
+
+/* Their client's last transaction is not before ours: equal counts, since dhcpd doesn't tell those it answers from its
+ * cache (3.6). */
+static bool not_earlier(const struct failover *f, const struct failover_message *m, int64_t than) {
+    bool has = failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME);
+    return has ? time_add(m->client_last_transaction_time, skew(f)) >= than : than == 0;
+}
+
+/* A lease that is promised ahead outlives what is held of an ended one, unless its own client has ended it. */
+static bool still_promised(const struct failover *f, const struct entry *e, const struct failover_message *m,
+                           bool other_client) {
+    bool ahead = m->binding_status == FAILOVER_ACTIVE && m->lease_expiration_time > f->now.wall;
+    return ahead && (e->status == FAILOVER_EXPIRED || other_client);
+}
+
+static void report_clash(struct failover *f, const struct entry *e) {
+    f->counters.clashes++;
+    core_log(f, FAILOVER_WARN, "clash: %s is bound to one client here and to another at the partner, who %s it",
+             address_text(table_address(&f->table, e)).text, f->peer.wire_primary ? "has to give up" : "keeps");
+}
+
+static struct refusal check_against_held(struct failover *f, const struct entry *e, const struct failover_message *m,
+                                         const struct failover_client *client) {
+    if (is_living(f, e) && ends_lease(m->binding_status)) {
+        return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,
+                                "the lease has been promised for longer", true};
+    }
+    switch (checks[e->status][m->binding_status]) {
+    case LATER_CLTT: {
+        bool other_client = !entry_is_client(e, client);
+        bool released_by_other = is_living(f, e) && other_client;
+        if ((not_earlier(f, m, e->cltt) && !released_by_other) || still_promised(f, e, m, other_client)) {
+            return no_refusal;
+        }
+        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+    }
+    case AFTER_STATE:
+        if (not_earlier(f, m, e->starts)) {
+            return no_refusal;
+        }
+        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+    case SAME_CLIENT:
+        if (!is_living(f, e) || entry_is_client(e, client)) {
+            return no_refusal;
+        }
+        report_clash(f, e);
+        if (!f->peer.wire_primary) {
+            return no_refusal;
+        }
+        return (struct refusal){FAILOVER_REJECT_FATAL_CONFLICT, "address in use by other client", true};
+    case PROBATION:
+        if (e->ends <= f->now.wall) {
+            return no_refusal;
+        }
+        return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION, "the address is abandoned", true};
+    default:
+        return no_refusal;
+    }
+}
+
+/* Both have sent an update of one address before they saw the other's (3.6). True: ours stands. */
+static bool duel_is_ours(const struct failover *f, const struct entry *e, const struct failover_message *m) {
+    if (m->binding_status != FAILOVER_ACTIVE) {
+        bool theirs = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_EXPIRED;
+        return !theirs && f->peer.wire_primary;
+    }
+    if (e->status != FAILOVER_ACTIVE) {
+        return false;
+    }
+    int64_t cltt = failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME) ? m->client_last_transaction_time : 0;
+    return e->cltt == cltt ? f->peer.wire_primary : e->cltt > cltt;
+}
+
+static bool needs_client(uint8_t status) {
+    return status == FAILOVER_ACTIVE || status == FAILOVER_EXPIRED || status == FAILOVER_RELEASED;
+}
+
+static struct refusal check_information(const struct failover_message *m) {
+    bool status = failover_has(m, FAILOVER_OPT_BINDING_STATUS) && m->binding_status >= FAILOVER_FREE &&
+                  m->binding_status < FAILOVER_BINDING_STATUSES;
+    if (!failover_has(m, FAILOVER_OPT_ASSIGNED_IP_ADDRESS) || !status) {
+        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing binding information", false};
+    }
+    if (m->client_hardware_address.length > FAILOVER_HARDWARE_MAX ||
+        m->client_identifier.length > FAILOVER_CLIENT_ID_MAX) {
+        return (struct refusal){FAILOVER_REJECT_UNKNOWN_REASON, "client hardware address or identifier too long", false};
+    }
+    if (needs_client(m->binding_status) && m->client_hardware_address.length < 2) {
+        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing client-hardware-address", false};
+    }
+    if (m->binding_status == FAILOVER_ACTIVE && !failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME)) {
+        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing lease-expiration-time", false};
+    }
+    return no_refusal;
+}
+
+static void get_client(const struct failover_message *m, struct failover_client *client) {
+    *client = (struct failover_client){0};
+    client->hardware_length = (uint8_t)m->client_hardware_address.length;
+    client->id_length = m->client_identifier.length;
+    if (client->hardware_length > 0) {
+        memcpy(client->hardware, m->client_hardware_address.data, client->hardware_length);
+    }
+    if (client->id_length > 0) {
+        memcpy(client->id, m->client_identifier.data, client->id_length);
+    }
+}
+
+/* ---- BNDUPD: what accepting it does ---------------------------------------------------------------------------------- */
+
+static void take_times(struct entry *e, const struct failover_message *m) {
+    if (failover_has(m, FAILOVER_OPT_START_TIME_OF_STATE)) {
+        e->starts = m->start_time_of_state;
+    }
+    if (failover_has(m, FAILOVER_OPT_POTENTIAL_EXPIRATION_TIME)) {
+        e->received = e->acked = m->potential_expiration_time;
+    }
+    if (failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME)) {
+        e->cltt = time_max(e->cltt, m->client_last_transaction_time);
+    }
+    e->ip_flags = failover_has(m, FAILOVER_OPT_IP_FLAGS)
+                      ? m->ip_flags & (FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP)
+                      : 0;
+}
+
+static void become_active(struct failover *f, struct entry *e, const struct failover_message *m, bool same) {
+    if (!same) {
+        lease_rules_begin_lease(e);
+    }
+    e->status = FAILOVER_ACTIVE;
+    e->given = m->lease_expiration_time;
+    /* Design, rule 2: a shorter renewal at the partner moves no promised end. */
+    e->ends = same ? time_max(e->ends, e->given) : e->given;
+    e->granted_here = false;
+    take_times(e, m);
+    if (e->ends == e->given) {
+        e->update_due = false;
+    }
+    core_lease_put(f, e);
+}
+
+static void become_free(struct failover *f, struct entry *e, const struct failover_message *m) {
+    bool gift = m->binding_status == FAILOVER_FREE || m->binding_status == FAILOVER_BACKUP;
+    enum failover_binding_status whose = gift ? m->binding_status : FAILOVER_FREE;
+    e->status = FAILOVER_FREE;
+    e->owner = (uint8_t)balance_from_wire(f, whose);
+    /* dhcpd tells a future end with addresses that it has offered: nobody gets them before (3.2). RESET ends at once. */
+    bool has_end = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) && m->binding_status != FAILOVER_RESET;
+    e->ends = has_end && m->lease_expiration_time != FAILOVER_TIME_INFINITE ? m->lease_expiration_time : 0;
+    e->update_due = false;
+    take_times(e, m);
+}
+
+static void become_abandoned(struct failover *f, struct entry *e, const struct failover_message *m) {
+    e->status = FAILOVER_ABANDONED;
+    e->ends = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) ? m->lease_expiration_time : f->now.wall;
+    e->update_due = false;
+    take_times(e, m);
+}
+
+/* An abandoned address has no client; who frees one may leave out who had it, and then it is kept for affinity. */
+static bool take_client(struct entry *e, const struct failover_message *m, const struct failover_client *client) {
+    if (m->binding_status == FAILOVER_ABANDONED) {
+        return entry_set_client(e, NULL);
+    }
+    bool keeps = client->hardware_length == 0 && m->binding_status != FAILOVER_ACTIVE;
+    return keeps || entry_set_client(e, client);
+}
+
+static struct refusal accept(struct failover *f, struct entry *e, const struct failover_message *m,
+                             const struct failover_client *client) {
+    struct failover_client holder;
+    entry_get_client(e, &holder);
+    bool was_active = e->status == FAILOVER_ACTIVE;
+    bool same = was_active && entry_is_client(e, client);
+    core_change(f, e);
+    if (!take_client(e, m, client)) {
+        core_changed(f, e, QUIET);
+        return (struct refusal){FAILOVER_REJECT_UNSPECIFIED, "out of memory", false};
+    }
+    if (was_active && !(same && m->binding_status == FAILOVER_ACTIVE)) {
+        core_lease_remove(f, e, &holder, e->cltt);
+    }
+    if (m->binding_status == FAILOVER_ACTIVE) {
+        become_active(f, e, m, same);
+    } else if (m->binding_status == FAILOVER_ABANDONED) {
+        become_abandoned(f, e, m);
+    } else {
+        become_free(f, e, m);
+    }
+    e->update_sent = true; /* the partner knows of this lease: there is nothing to rewind */
+    e->state_sent = true;
+    core_changed(f, e, QUIET);
+    if (e->status == FAILOVER_FREE && needs_client(m->binding_status)) {
+        balance_affinity(f, e);
+    }
+    return no_refusal;
+}
+
+static void answer(struct failover *f, const struct failover_message *m, struct refusal refusal) {
+    struct failover_message ack = {.type = FAILOVER_BNDACK, .xid = m->xid};
+    ack.assigned_ip_address = m->assigned_ip_address;
+    failover_put(&ack, FAILOVER_OPT_ASSIGNED_IP_ADDRESS);
+    if (refusal.reason == 0) {
+        peer_reply(f, &ack, f->sequence);
+        return;
+    }
+    f->counters.rejects_sent++;
+    core_log(f, FAILOVER_DEBUG, "update of %s rejected: %s", address_text(m->assigned_ip_address).text, refusal.text);
+    ack.reject_reason = (uint8_t)refusal.reason;
+    ack.message = (struct failover_bytes){(const uint8_t *)refusal.text, (uint16_t)strlen(refusal.text)};
+    failover_put(&ack, FAILOVER_OPT_REJECT_REASON);
+    failover_put(&ack, FAILOVER_OPT_MESSAGE);
+    peer_reply(f, &ack, 0);
+}
+
+/* Ours stands in a duel; but what the partner promised the same client is promised. */
+static void learn_longer_promise(struct failover *f, struct entry *e, const struct failover_message *m,
+                                 const struct failover_client *client) {
+    bool longer = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_ACTIVE &&
+                  m->lease_expiration_time > e->ends && entry_is_client(e, client);
+    if (longer) {
+        core_change(f, e);
+        e->ends = m->lease_expiration_time;
+        core_changed(f, e, QUIET);
+    }
+}
+
+static struct refusal receive(struct failover *f, const struct failover_message *m) {
+    struct refusal refusal = check_information(m);
+    if (refusal.reason != 0) {
+        return refusal;
+    }
+    struct entry *e = table_find(&f->table, m->assigned_ip_address);
+    if (e == NULL) {
+        return (struct refusal){FAILOVER_REJECT_ILLEGAL_IP_ADDRESS, "unknown IP address", false};
+    }
+    struct failover_client client;
+    get_client(m, &client);
+    if (e->update_xid != 0 && duel_is_ours(f, e, m)) {
+        learn_longer_promise(f, e, m, &client);
+        return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,
+                                "incoming update is less critical than outgoing update", false};
+    }
+    refusal = check_against_held(f, e, m, &client);
+    if (refusal.reason == 0) {
+        if (e->update_xid != 0) {
+            update_forget(f, e);
+        }
+        return accept(f, e, m, &client);
+    }
+    if (refusal.tell_ours && e->update_xid == 0) {
+        core_change(f, e);
+        core_changed(f, e, TELL_PARTNER);
+    }
+    return refusal;
+}
+
+void update_received(struct failover *f, const struct failover_message *m) {
+    f->counters.updates_received++;
+    answer(f, m, receive(f, m));
+}

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MPL-2.0
+"""pytest's set-up for the system tests: options, fixtures, logs of failed tests, and the unit-test programs."""
+import os
+import signal
+
+import pytest
+
+import googletest
+from testbed import Testbed
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILT_LIBRARY = os.path.join(HERE, "..", "..", ".libs", "libdhcp_failover.so")
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("failover")
+    group.addoption("--library", metavar="PATH", default=os.environ.get("FAILOVER_LIBRARY", BUILT_LIBRARY),
+                    help="the hook library (default: $FAILOVER_LIBRARY, else the one built in this tree)")
+    group.addoption("--long", action="store_true", help="run the tests marked long too")
+    group.addoption("--keep", action="store_true", help="keep each test's directory with logs and lease files")
+    group.addoption("--gtest", metavar="PROGRAM", action="append", default=[],
+                    help="run this googletest program and report each of its cases (repeatable). Before this and "
+                         "--library name a test file or directory, or write --gtest=PROGRAM: pytest reads this "
+                         "option's name from there")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes; only run with --long")
+    # As with Ctrl-C the test beds must be cleaned up if pytest is told to stop.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session, config, items):
+    items[:0] = googletest.collect(session, config.getoption("gtest"))      # -k and -m are applied after this
+    if not config.getoption("long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes long: needs --long"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        report.sections.extend(Testbed.all_logs())
+
+
+@pytest.fixture
+def library(request):
+    """The path of the hook library."""
+    path = os.path.abspath(request.config.getoption("library"))
+    assert os.path.exists(path), f"{path} is not there: build it, or use --library"
+    return path
+
+
+@pytest.fixture
+def bed(request):
+    """A test bed of its own for each test. Its end fails the test if a server died or didn't stop properly."""
+    with Testbed(keep=request.config.getoption("keep")) as testbed:
+        yield testbed
+        if testbed.keep:
+            print(f"kept: {testbed.path}")
