@@ -69,6 +69,9 @@ static bool is_silent(const struct lease_rule *rule) {
     return rule->new_client == NOBODY_NEW && rule->renewal == NO_RENEWAL;
 }
 
+/* Seconds for which the same xid is the same transaction. */
+#define RETRANSMISSION 64
+
 /* ---- May this client have this address? ------------------------------------------------------------------------------ */
 
 __attribute__((format(printf, 2, 3))) static bool say(struct failover_why *why, const char *format, ...) {
@@ -89,13 +92,15 @@ static bool is_extended(const struct failover *f, const struct entry *e) {
 }
 
 /*
- * Rule 3: the same transaction again, a retransmission. A client that never changes its xid is not shut out by that: it
- * comes back at T1, which is half of the lease, and that is a new transaction.
+ * Rule 3: the same transaction again, a retransmission. Some clients never change their xid: a renewal of theirs is told
+ * from a retransmission by its time. RFC 2131 lets a client retransmit for about a minute (4.1), and renew not long
+ * before half of its lease (4.4.5).
  */
 static bool is_repeated(const struct failover *f, const struct entry *e, const struct failover_ask *ask) {
     bool same = e->status == FAILOVER_ACTIVE && e->granted_here && ask->xid != 0 && ask->xid == e->xid &&
                 entry_is_client(e, ask->client);
-    return same && f->now.wall >= e->cltt && f->now.wall - e->cltt < (e->given - e->cltt) / 2;
+    int64_t since = f->now.wall - e->cltt;
+    return same && since >= 0 && since < RETRANSMISSION && since < (e->given - e->cltt) / 3;
 }
 
 static bool may_renew(const struct failover *f, const struct entry *e, const struct failover_ask *ask,

@@ -13,6 +13,7 @@ import os
 import random
 import select
 import socket
+import struct
 import threading
 import time
 
@@ -136,8 +137,7 @@ class Wire:
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
             self._socket.bind(("eth0", ETH_P_ALL))
             index = socket.if_nametoindex("eth0")
-        promiscuous = index.to_bytes(4, "little") + PACKET_MR_PROMISC.to_bytes(2, "little") + bytes(10)
-        self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, promiscuous)
+        self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("iHH8x", index, PACKET_MR_PROMISC, 0))
         self._stop = os.eventfd(0)
         self._thread = threading.Thread(target=self._receive, daemon=True)
         self._thread.start()
@@ -291,7 +291,7 @@ class Client:
     def _collect(self, sent, expect, timeout):
         """The answers to a transmission; expect: how many are enough, None: one from each server that heard it."""
         wire = self.bed.wire
-        kinds = REPLIES[sent.message.type]
+        kinds = REPLIES.get(sent.message.type, {})
 
         def answers():
             return [kinds[message.type](sent, message, source, at)
@@ -341,7 +341,10 @@ class Client:
         return answer
 
     def _server_of(self, lease):
-        return next(server for server in self.bed.servers if server.host.address == lease.server_id)
+        """The server with the address that the client remembers; of several that have been there, the one that runs."""
+        there = [server for server in self.bed.servers if server.host.address == lease.server_id]
+        assert there, f"no server has the address in {lease}"
+        return max(there, key=lambda server: server.is_alive())
 
     def renew(self, lease, server=None, timeout=None, **fields):
         """RENEWING: to the server that gave the lease, or another one."""

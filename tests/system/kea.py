@@ -16,7 +16,7 @@ LEASE_STATES = {"0": "default", "1": "declined", "2": "expired-reclaimed", "3": 
 # --- configuration ---------------------------------------------------------------------------------------------
 
 def kea_hook(name):
-    """The path of one of Kea's own hook libraries, e.g. libdhcp_lease_cmds.so."""
+    """The path of one of Kea's own hook libraries, e.g. libdhcp_lease_cmds.so; $KEA_HOOKS names another folder."""
     folder = os.environ.get("KEA_HOOKS") or (glob.glob("/usr/lib/*/kea/hooks") + ["/usr/lib/kea/hooks"])[0]
     return os.path.join(folder, name)
 

@@ -13,8 +13,8 @@ import pytest
 import packet
 from client import Ack, Nak, Silence
 from compare import address_range, assert_same_view, dhcpd_binding, differences, view
-from dhcpd import DhcpdLease, parse_lease_file, parse_quoted
-from kea import subnet
+from dhcpd import DhcpdLease, dhcpd_config, parse_lease_file, parse_quoted
+from kea import kea_hook, subnet
 from network import NAMESPACES
 from packet import load_balance_bucket, mac_bytes
 from process import WaitTimeout, wait_until
@@ -248,9 +248,10 @@ def test_both_servers_read_the_same_configuration(bed):
     relationship, = parameters["relationships"]
     assert relationship["mclt"] == 30 and relationship["interrupted-leases"] == "extend"
     assert "split" not in relationship
-    config = bed.kea_config(hooks=[("libdhcp_failover.so", parameters)])
-    assert config["Dhcp4"]["hooks-libraries"][-1] == {"library": "libdhcp_failover.so", "parameters": parameters}
-    kea1, kea2 = bed.kea_pair(bed.kea_config())
+    config = bed.kea_config(hooks=[(kea_hook("libdhcp_stat_cmds.so"), parameters)])
+    kea1, kea2 = bed.kea_pair(config)
+    assert kea1.query("config-get")["Dhcp4"]["hooks-libraries"][-1]["parameters"] == parameters
+    assert kea2.query("stat-lease4-get")["result-set"]["rows"]
     lease = bed.client().dora(server=kea1)
     assert lease.address in kea1.lease_file() and not kea2.lease_file()
     with open(f"{kea1.host.path}/kea.json") as one, open(f"{kea2.host.path}/kea.json") as other:
@@ -321,6 +322,15 @@ def test_link_that_is_cut_one_way(bed, dhcpd_pair):
     bed.link.cut_towards("srv2")
     secondary.wait_log("timeout waiting for failover peer")
     primary.wait_state("communications-interrupted")        # it hears the other one hang up
+
+
+def test_dhcpd_gives_way_to_kea_on_a_host(bed):
+    dhcpd, = bed.start_all(bed.dhcpd("srv1", dhcpd_config()))
+    client = bed.client()
+    lease = client.dora(hint="10.64.1.3")
+    dhcpd.stop()
+    bed.start_all(bed.kea("srv1", bed.kea_config()))
+    assert client.renew(lease).lifetime == lease.lifetime == 600
 
 
 def test_dhcpd_is_forced_and_killed(bed):

@@ -158,6 +158,7 @@ public:
     std::vector<std::string> log_;
     std::string process_ = "process-1";
     bool disk_works_ = true;
+    int64_t ahead_ = 0; // seconds by which this server's wall clock is ahead of the true time
     failover* core_ = nullptr;
 
 private:
@@ -205,8 +206,8 @@ protected:
         s = std::make_unique<Server>(config, POOL_FIRST, POOL_FIRST + addresses - 1);
     }
     void start() {
-        p->start(now);
-        s->start(now);
+        p->start(at(*p));
+        s->start(at(*s));
         settle();
     }
     // Both in NORMAL, the free addresses divided.
@@ -219,14 +220,22 @@ protected:
         s->log_.clear();
     }
 
+    // What this server takes for the present moment.
+    failover_clock at(const Server& x) const {
+        return failover_clock{now.wall + x.ahead_, now.mono};
+    }
+
     // Lets everything happen that happens without the clock.
     void settle() {
+        if (stalled) {
+            return;
+        }
         for (int round = 0; round < 20000; round++) {
             bool busy = false;
             for (Server* x : {p.get(), s.get()}) {
                 if (x->core_ != nullptr) {
-                    failover_tick(x->core_, now);
-                    x->commit(now);
+                    failover_tick(x->core_, at(*x));
+                    x->commit(at(*x));
                     x->apply_leases();
                     busy = actions(x) || busy;
                     busy = deliver(x) || busy;
@@ -276,18 +285,18 @@ protected:
     }
     void restart(Server& x) {
         x.process_ += "'";
-        x.start(now);
+        x.start(at(x));
         settle();
     }
 
     failover_plan force(Server& x, failover_state state, bool override_guard = false, int64_t since = 0) {
         failover_force force{state, override_guard, since};
         failover_plan plan;
-        failover_force_plan(x.core_, &force, now, &plan);
+        failover_force_plan(x.core_, &force, at(x), &plan);
         if (plan.result == FAILOVER_OK) {
             failover_take_sequence(x.core_);
             x.record_ = plan.record;
-            failover_force_apply(x.core_, &force, &plan, now);
+            failover_force_apply(x.core_, &force, &plan, at(x));
         }
         settle();
         return plan;
@@ -316,7 +325,7 @@ protected:
         d.secs = secs;
         d.subnets = subnets;
         d.subnet_count = 1;
-        return failover_on_discover(x.core_, &d, now, why != nullptr ? why : &unused);
+        return failover_on_discover(x.core_, &d, at(x), why != nullptr ? why : &unused);
     }
     // What an OFFER would hold. `secs` is high, so that load balancing keeps out of it.
     Lease discover(Server& x, const failover_client& client, uint16_t secs = 100) {
@@ -329,23 +338,23 @@ protected:
         for (auto& [address, row] : x.rows_) {
             if (failover_same_client(&row.client, &client)) {
                 failover_ask a = ask(client, address, next_xid);
-                if (failover_may_have(x.core_, &a, now, &lease.lifetime, &why)) {
+                if (failover_may_have(x.core_, &a, at(x), &lease.lifetime, &why)) {
                     lease.kind = Lease::ACK;
                     lease.address = address;
                     return lease;
                 }
             }
         }
-        uint32_t free = failover_own_free(x.core_, POOL_FIRST, now);
+        uint32_t free = failover_own_free(x.core_, POOL_FIRST, at(x));
         while (free-- > 0) {
-            lease.address = failover_next_own(x.core_, POOL_FIRST, now);
+            lease.address = failover_next_own(x.core_, POOL_FIRST, at(x));
             failover_ask a = ask(client, lease.address, next_xid);
-            if (x.rows_.count(lease.address) == 0 && failover_may_have(x.core_, &a, now, &lease.lifetime, &why)) {
+            if (x.rows_.count(lease.address) == 0 && failover_may_have(x.core_, &a, at(x), &lease.lifetime, &why)) {
                 lease.kind = Lease::ACK;
                 return lease;
             }
         }
-        failover_exhausted(x.core_, &client, now);
+        failover_exhausted(x.core_, &client, at(x));
         lease.address = 0;
         lease.why = "exhausted";
         return lease;
@@ -354,7 +363,7 @@ protected:
         Lease lease;
         failover_why why{};
         failover_ask a = ask(client, address, xid != 0 ? xid : next_xid++, selects);
-        failover_verdict verdict = failover_on_request(x.core_, &a, now, &why);
+        failover_verdict verdict = failover_on_request(x.core_, &a, at(x), &why);
         lease.why = why.text;
         if (verdict != FAILOVER_GO_ON) {
             if (verdict == FAILOVER_REFUSE) {
@@ -366,12 +375,13 @@ protected:
             }
             return lease;
         }
-        EXPECT_TRUE(failover_may_have(x.core_, &a, now, &lease.lifetime, &why)) << why.text;
+        EXPECT_TRUE(failover_may_have(x.core_, &a, at(x), &lease.lifetime, &why)) << why.text;
         for (auto row = x.rows_.begin(); row != x.rows_.end();) {
             row = failover_same_client(&row->second.client, &client) ? x.rows_.erase(row) : std::next(row);
         }
-        x.rows_[address] = Server::Row{client, now.wall, now.wall + int64_t(lease.lifetime)};
-        EXPECT_TRUE(failover_bound(x.core_, &a, now.wall, lease.lifetime, now));
+        int64_t wall = at(x).wall;
+        x.rows_[address] = Server::Row{client, wall, wall + int64_t(lease.lifetime)};
+        EXPECT_TRUE(failover_bound(x.core_, &a, wall, lease.lifetime, at(x)));
         lease.kind = Lease::ACK;
         lease.address = address;
         settle();
@@ -387,8 +397,57 @@ protected:
             return;
         }
         x.rows_.erase(address);
-        failover_released(x.core_, address, &client, now);
+        failover_released(x.core_, address, &client, at(x));
         settle();
+    }
+
+    // Kea keeps the row of a declined lease, in a state of its own, until its probation is over.
+    void decline(Server& x, const failover_client& client, uint32_t address, int64_t probation = 86400) {
+        failover_why why{};
+        auto row = x.rows_.find(address);
+        bool holds = row != x.rows_.end() && failover_same_client(&row->second.client, &client);
+        if (!holds || failover_on_other(x.core_, &why) != FAILOVER_GO_ON) {
+            return;
+        }
+        x.rows_.erase(row);
+        failover_declined(x.core_, address, at(x).wall + probation, at(x));
+        settle();
+    }
+
+    // ---- Step by step, for tests that look between the steps: with `stalled` set, settle() does nothing ----
+    bool stalled = false;
+
+    // What is due at `x`, committed or not; what it sends is on its way afterwards.
+    void step(Server& x, bool commits) {
+        failover_tick(x.core_, at(x));
+        if (commits) {
+            x.commit(at(x));
+        }
+        x.apply_leases();
+        actions(&x);
+        send(&x);
+    }
+    // The oldest that is on its way arrives; false if nothing is.
+    bool arrive() {
+        if (in_flight_.empty()) {
+            return false;
+        }
+        Chunk c = in_flight_.front();
+        in_flight_.pop_front();
+        receive(c);
+        return true;
+    }
+    // Every connection is lost with what is on its way, and both servers are told.
+    void reset_connections() {
+        in_flight_.clear();
+        for (int id : std::vector<int>(open_)) {
+            open_.erase(std::remove(open_.begin(), open_.end(), id), open_.end());
+            for (Server* x : {p.get(), s.get()}) {
+                if (x->core_ != nullptr) {
+                    failover_disconnected(x->core_, id, "Connection reset by peer", at(*x));
+                }
+            }
+        }
     }
 
     failover_clock now{1800000000, 1000000};
@@ -430,16 +489,16 @@ private:
     void dial(Server* x) {
         Server* y = other(x);
         if (cut_ || y->core_ == nullptr) {
-            failover_dial_failed(x->core_, cut_ ? "timed out" : "Connection refused", now);
+            failover_dial_failed(x->core_, cut_ ? "timed out" : "Connection refused", at(*x));
             return;
         }
         int id = next_id_++;
         open_.push_back(id);
-        if (!failover_connected(x->core_, id, true, now)) {
+        if (!failover_connected(x->core_, id, true, at(*x))) {
             return;
         }
-        if (!failover_connected(y->core_, id, false, now)) {
-            failover_disconnected(x->core_, id, "closed by the partner", now);
+        if (!failover_connected(y->core_, id, false, at(*y))) {
+            failover_disconnected(x->core_, id, "closed by the partner", at(*x));
         }
     }
     void close(Server* to, int id) {
@@ -454,27 +513,33 @@ private:
             close(other(dead), id);
         }
     }
-    bool deliver(Server* x) {
+    void send(Server* x) {
         uint8_t buffer[4 * FAILOVER_MESSAGE_SIZE_MAX];
         for (int id : open_) {
-            size_t size = failover_output(x->core_, id, buffer, sizeof(buffer), now);
+            size_t size = failover_output(x->core_, id, buffer, sizeof(buffer), at(*x));
             if (size > 0 && !cut_) {
                 in_flight_.push_back(Chunk{other(x), id, std::vector<uint8_t>(buffer, buffer + size)});
             }
         }
+    }
+    void receive(const Chunk& c) {
+        if (c.to->core_ == nullptr) {
+            return;
+        }
+        if (c.bytes.empty()) {
+            failover_disconnected(c.to->core_, c.id, "closed by the partner", at(*c.to));
+        } else {
+            failover_received(c.to->core_, c.id, c.bytes.data(), c.bytes.size(), at(*c.to));
+        }
+    }
+    bool deliver(Server* x) {
+        send(x);
         bool busy = false;
         std::deque<Chunk> arriving;
         std::swap(arriving, in_flight_);
         for (Chunk& c : arriving) {
-            if (c.to->core_ == nullptr) {
-                continue;
-            }
-            busy = true;
-            if (c.bytes.empty()) {
-                failover_disconnected(c.to->core_, c.id, "closed by the partner", now);
-            } else {
-                failover_received(c.to->core_, c.id, c.bytes.data(), c.bytes.size(), now);
-            }
+            busy = busy || c.to->core_ != nullptr;
+            receive(c);
         }
         return busy;
     }
