@@ -50,6 +50,7 @@ struct entry {
     bool queued : 1;
     bool changed_in_flight : 1; /* since the BNDUPD with update_xid left */
     bool requested : 1;         /* part of the answer to the partner's UPDREQ or UPDREQALL */
+    bool unwanted : 1;          /* on this link: the partner has no such address */
     bool adopted : 1;           /* Kea's database has its row */
 };
 

@@ -56,6 +56,7 @@ struct peer {
     struct outgoing *out;  /* ring */
     size_t out_head, out_count, out_size;
     bool skew_warned;
+    bool strangers_warned;   /* on this link: it has addresses that this server hasn't */
     char refused[FAILOVER_TEXT_MAX]; /* why the last attempt failed, once logged */
 };
 
@@ -109,6 +110,7 @@ struct failover {
     int64_t shutdown_close;  /* mono ms at which the link is closed in SHUTDOWN; INT64_MAX: not */
     int64_t next_served;     /* mono ms of the next record of last_served */
     int64_t next_balance;    /* mono ms; INT64_MAX: none */
+    int64_t next_retry;      /* mono ms at which updates that the partner rejected are sent again; INT64_MAX: none */
     int64_t next_reminder;   /* mono ms of the next log line in RECOVER without a partner */
     struct waiting_client balanced[WAITING_CLIENTS];
     struct waiting_client exhausted[WAITING_CLIENTS];

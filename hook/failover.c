@@ -312,7 +312,7 @@ struct failover *failover_create(const struct failover_config *config, const str
     f->host = *host;
     f->storing = true;
     f->state = FAILOVER_STARTUP;
-    f->shutdown_close = f->next_balance = INT64_MAX;
+    f->shutdown_close = f->next_balance = f->next_retry = INT64_MAX;
     f->record = (struct failover_record){
         .state = FAILOVER_RECOVER,
         .acting_primary = FAILOVER_PRIMARY,
@@ -554,10 +554,12 @@ void failover_tick(struct failover *f, struct failover_clock now) {
     state_tick(f);
     tick_bindings(f);
     balance_tick(f);
+    update_tick(f);
 }
 
 int64_t failover_deadline(const struct failover *f) {
-    int64_t deadline = time_min(peer_deadline(f), time_min(state_deadline(f), balance_deadline(f)));
+    int64_t deadline = time_min(peer_deadline(f), state_deadline(f));
+    deadline = time_min(deadline, time_min(balance_deadline(f), update_deadline(f)));
     const struct entry *e = table_first_due(&f->table);
     return e == NULL ? deadline : time_min(deadline, core_mono_of(f, e->when));
 }

@@ -286,7 +286,7 @@ static void link_up(struct failover *f, struct connection *c, const struct failo
     struct peer *p = &f->peer;
     c->phase = CONNECTION_LINKED;
     p->link = c;
-    p->state_known = false;
+    p->state_known = p->strangers_warned = false;
     p->xid = f->config.role == FAILOVER_PRIMARY ? 1 : 0; /* CONNECT was the primary's first */
     p->out_count = 0;
     p->last_sent = p->last_received = f->now.mono;

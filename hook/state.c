@@ -342,6 +342,16 @@ static enum failover_state decide(struct failover *f, enum failover_state from, 
     }
 }
 
+/* The one hole that the draft leaves (9.3.2, "reasons to wait"): the partner may have gone to PARTNER-DOWN meanwhile. */
+static void warn_of_start_alone(struct failover *f) {
+    int64_t away = f->now.wall - f->record.last_served;
+    if (f->record.last_served != 0 && away > core_wait_mclt(f)) {
+        core_log(f, FAILOVER_WARN,
+                 "starts alone after %lld s, more than the MCLT: if the partner has been in partner-down meanwhile and is "
+                 "down itself now, it may have given this server's addresses to others", (long long)away);
+    }
+}
+
 /* Leaves STARTUP for the state from before, whose start time stays. */
 static void resume(struct failover *f) {
     f->state = f->record.state;
@@ -370,6 +380,9 @@ void state_event(struct failover *f, enum state_event event) {
     bool shown = event < EVENT_LINK_DOWN;
     if (f->state == ST && !ends_startup(event)) {
         return;
+    }
+    if (f->state == ST && event == EVENT_STARTUP_OVER && state_serves(from)) {
+        warn_of_start_alone(f);
     }
     if (row->next == UNEXPECTED) {
         core_log(f, FAILOVER_WARN, "%s%s is not expected in %s (section %s): ignored",

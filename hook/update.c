@@ -8,6 +8,9 @@
 #include "peer.h"
 #include "state.h"
 
+/* ms after which an update is sent again that one of ours has rejected: its own update for the address comes first. */
+#define RETRY_MS 30000
+
 /* ---- Sending ---------------------------------------------------------------------------------------------------- */
 
 static void build(struct failover *f, const struct entry *e, struct failover_message *m,
@@ -157,10 +160,21 @@ void update_request_received(struct failover *f, const struct failover_message *
 void update_requeue(struct failover *f) {
     for (uint32_t i = 0; i < f->table.entry_count; i++) {
         struct entry *e = &f->table.entries[i];
-        if (e->update_due && e->update_xid == 0) {
+        if (e->update_due && e->update_xid == 0 && !e->unwanted) {
             table_queue(&f->table, e);
         }
     }
+}
+
+void update_tick(struct failover *f) {
+    if (f->now.mono >= f->next_retry) {
+        f->next_retry = INT64_MAX;
+        update_requeue(f);
+    }
+}
+
+int64_t update_deadline(const struct failover *f) {
+    return f->next_retry;
 }
 
 void update_link_up(struct failover *f) {
@@ -179,9 +193,10 @@ void update_link_up(struct failover *f) {
 
 void update_link_down(struct failover *f) {
     f->requests = (struct requests){0};
+    f->next_retry = INT64_MAX;
     for (uint32_t i = 0; i < f->table.entry_count; i++) {
         struct entry *e = &f->table.entries[i];
-        e->requested = false;
+        e->requested = e->unwanted = false;
         no_longer_in_flight(f, e);
         if (!e->update_due) {
             table_unqueue(&f->table, e);
@@ -206,6 +221,10 @@ static void rejected(struct failover *f, struct entry *e, const struct failover_
              said.length > 0 ? (const char *)said.data : "");
     if (e->changed_in_flight) {
         table_queue(&f->table, e);
+    }
+    e->unwanted = m->reject_reason == FAILOVER_REJECT_ILLEGAL_IP_ADDRESS;
+    if (f->peer.partner_is_ours && !e->unwanted) {
+        f->next_retry = time_min(f->next_retry, f->now.mono + RETRY_MS);
     }
 }
 
@@ -517,6 +536,15 @@ static void learn_longer_promise(struct failover *f, struct entry *e, const stru
     }
 }
 
+/* Once for each connection: there may be thousands of them. */
+static void warn_of_stranger(struct failover *f, uint32_t address) {
+    if (!f->peer.strangers_warned) {
+        core_log(f, FAILOVER_WARN, "the partner has %s in a pool and this server hasn't: both need the same pools",
+                 address_text(address).text);
+    }
+    f->peer.strangers_warned = true;
+}
+
 static struct refusal receive(struct failover *f, const struct failover_message *m) {
     struct refusal refusal = check_information(m);
     if (refusal.reason != 0) {
@@ -524,6 +552,7 @@ static struct refusal receive(struct failover *f, const struct failover_message 
     }
     struct entry *e = table_find(&f->table, m->assigned_ip_address);
     if (e == NULL) {
+        warn_of_stranger(f, m->assigned_ip_address);
         return (struct refusal){FAILOVER_REJECT_ILLEGAL_IP_ADDRESS, "unknown IP address", false};
     }
     struct failover_client client;

@@ -33,6 +33,10 @@ void update_done_received(struct failover *f, const struct failover_message *m);
 /* What was sent of this binding is out of date: its BNDACK won't count. */
 void update_forget(struct failover *f, struct entry *e);
 
+/* Sends again what one of ours has rejected, so that nothing stays different for ever. */
+void update_tick(struct failover *f);
+int64_t update_deadline(const struct failover *f);
+
 void update_link_up(struct failover *f);
 void update_link_down(struct failover *f);
 
