@@ -36,6 +36,8 @@ void balance_take_ownership(struct failover *f) {
             core_store_entry(f, e);
         }
     }
+    core_store(f);
+    balance_run(f, BALANCE_ON_ENTRY);
 }
 
 /* ---- dhcpd's formulas (3.11) ---------------------------------------------------------------------------------------- */

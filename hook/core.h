@@ -63,6 +63,7 @@ struct peer {
 /* Requests for updates: ours to the partner, and the partner's to us. */
 struct requests {
     bool asked;         /* UPDREQ or UPDREQALL is out on this link */
+    bool asked_all;     /* it is UPDREQALL */
     uint32_t asked_xid;
     bool ask_pending;   /* one waits in the queue of messages and has no xid yet */
     bool answering;     /* the partner waits for UPDDONE */

@@ -234,7 +234,13 @@ static void enter_normal(struct failover *f) {
         f->record.acting_primary = FAILOVER_PRIMARY;
         f->record.acting_since = 0;
     }
-    balance_take_ownership(f);
+}
+
+/* Rule 6: a server that came here without a record, by way of a forced state, owns nothing until it has asked. */
+static void ask_if_nobodys(struct failover *f) {
+    if (linked(f) && f->record.default_owner == FAILOVER_NOBODY) {
+        update_ask(f, FAILOVER_UPDREQALL);
+    }
 }
 
 static void enter_recover(struct failover *f) {
@@ -288,6 +294,7 @@ void state_enter(struct failover *f, enum failover_state next, int64_t stos) {
     if (next == NO) {
         update_requeue(f);
         balance_run(f, BALANCE_ON_ENTRY);
+        ask_if_nobodys(f);
     }
     if (next == RE) {
         enter_recover(f);
@@ -314,7 +321,6 @@ static enum failover_state decide(struct failover *f, enum failover_state from, 
     case RECOVER_OR_CONFLICT:
         return granted_since_partners_state(f) ? PC : RE;
     case WAIT_OR_DONE:
-        balance_take_ownership(f);
         if (f->first_contact) {
             core_log(f, FAILOVER_WARN,
                      "first contact: neither server has a record of the relationship, recover-wait is skipped; if a "

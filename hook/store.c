@@ -23,10 +23,9 @@
 /* The latest of one address, or of the relationship itself. */
 struct item {
     int relationship;
-    bool forget;
-    bool is_binding;
-    struct failover_binding binding;
-    struct failover_record record;
+    enum { RECORD, BINDING, FORGET } kind;
+    uint32_t address; /* but of a RECORD */
+    void *data;       /* a struct failover_record, or a struct failover_binding cut off behind its client's identifier */
 };
 
 /* Each address and relationship once, by hash: what is written twice before a commit is written once. */
@@ -55,21 +54,15 @@ struct failover_store {
     uint64_t *done; /* committed sequence, by relationship */
 };
 
-static const struct failover_binding *binding_of(const struct item *item) {
-    return item->is_binding ? &item->binding : NULL;
-}
-
 static uint64_t hash_of(const struct item *item) {
-    uint64_t key = (uint64_t)item->relationship << 33 | (uint64_t)item->is_binding << 32 |
-                   (item->is_binding ? item->binding.address : 0);
+    uint64_t key = (uint64_t)item->relationship << 33 | (uint64_t)(item->kind == RECORD) << 32 | item->address;
     key ^= key >> 33;
     key *= 0xff51afd7ed558ccdu;
     return key ^ key >> 33;
 }
 
 static bool same_key(const struct item *a, const struct item *b) {
-    return a->relationship == b->relationship && a->is_binding == b->is_binding &&
-           (!a->is_binding || a->binding.address == b->binding.address);
+    return a->relationship == b->relationship && (a->kind == RECORD) == (b->kind == RECORD) && a->address == b->address;
 }
 
 static uint32_t *find_slot(struct batch *b, const struct item *item) {
@@ -101,22 +94,28 @@ static bool grow(struct batch *b) {
     return true;
 }
 
-/* Later wins, unless `older` says that what is there is the later one. */
+/* Later wins, unless `older` says that what is there is the later one. The item's data is the batch's from here on. */
 static bool batch_put(struct batch *b, const struct item *item, bool older) {
     if (b->count == b->size && !grow(b)) {
+        free(item->data);
         return false;
     }
     uint32_t *slot = find_slot(b, item);
     if (*slot == 0) {
         b->items[b->count] = *item;
         *slot = (uint32_t)++b->count;
-    } else if (!older) {
-        b->items[*slot - 1] = *item;
+        return true;
     }
+    struct item *there = &b->items[*slot - 1];
+    free(older ? item->data : there->data);
+    *there = older ? *there : *item;
     return true;
 }
 
 static void batch_free(struct batch *b) {
+    for (size_t i = 0; i < b->count; i++) {
+        free(b->items[i].data);
+    }
     free(b->items);
     free(b->index);
     free(b->sequences);
@@ -470,7 +469,7 @@ bool failover_store_load_bindings(struct failover_store *s, int relationship,
 
 static bool write_record(struct failover_store *s, const struct item *item) {
     sqlite3_stmt *q = s->put_record;
-    const struct failover_record *r = &item->record;
+    const struct failover_record *r = item->data;
     int i = 1;
     sqlite3_bind_text(q, i++, s->names[item->relationship], -1, SQLITE_STATIC);
     sqlite3_bind_text(q, i++, failover_state_name(r->state), -1, SQLITE_STATIC);
@@ -498,7 +497,7 @@ static bool write_record(struct failover_store *s, const struct item *item) {
 
 static bool write_binding(struct failover_store *s, const struct item *item) {
     sqlite3_stmt *q = s->put_binding;
-    const struct failover_binding *b = &item->binding;
+    const struct failover_binding *b = item->data;
     int i = 1;
     sqlite3_bind_text(q, i++, s->names[item->relationship], -1, SQLITE_STATIC);
     sqlite3_bind_int64(q, i++, b->address);
@@ -528,17 +527,21 @@ static bool write_binding(struct failover_store *s, const struct item *item) {
 
 static bool write_forget(struct failover_store *s, const struct item *item) {
     sqlite3_bind_text(s->forget, 1, s->names[item->relationship], -1, SQLITE_STATIC);
-    sqlite3_bind_int64(s->forget, 2, item->binding.address);
+    sqlite3_bind_int64(s->forget, 2, item->address);
     bool done = sqlite3_step(s->forget) == SQLITE_DONE;
     sqlite3_reset(s->forget);
     return done;
 }
 
 static bool write_item(struct failover_store *s, const struct item *item) {
-    if (item->forget) {
+    switch (item->kind) {
+    case RECORD:
+        return write_record(s, item);
+    case BINDING:
+        return write_binding(s, item);
+    default:
         return write_forget(s, item);
     }
-    return binding_of(item) != NULL ? write_binding(s, item) : write_record(s, item);
 }
 
 static bool ready(struct failover_store *s) {
@@ -598,6 +601,7 @@ static void give_back(struct failover_store *s, struct batch *failed) {
     for (size_t i = 0; i < failed->count; i++) {
         batch_put(&s->batch, &failed->items[i], true);
     }
+    failed->count = 0; /* their data has moved */
     for (int i = 0; i < s->relationships; i++) {
         if (s->batch.sequences[i] < failed->sequences[i]) {
             s->batch.sequences[i] = failed->sequences[i];
@@ -652,39 +656,49 @@ static void *writer(void *context) {
     return NULL;
 }
 
+/* Not written is not announced: without memory the sequence stays uncommitted. */
+static void out_of_memory(struct failover_store *s) {
+    say(&s->failure, "out of memory");
+    s->failing = true;
+    notify(s);
+}
+
 static void put(struct failover_store *s, const struct item *item, uint64_t sequence) {
     pthread_mutex_lock(&s->mutex);
     bool first = s->batch.count == 0;
-    if (batch_put(&s->batch, item, false)) {
+    if ((item->data == NULL && item->kind != FORGET) || !batch_put(&s->batch, item, false)) {
+        out_of_memory(s);
+    } else {
         if (sequence > s->batch.sequences[item->relationship]) {
             s->batch.sequences[item->relationship] = sequence;
         }
         if (first) {
             pthread_cond_signal(&s->changed);
         }
-    } else {
-        /* Not written is not announced: the sequence stays uncommitted. */
-        say(&s->failure, "out of memory");
-        s->failing = true;
-        notify(s);
     }
     pthread_mutex_unlock(&s->mutex);
 }
 
+static void *copy(const void *data, size_t size) {
+    void *bytes = malloc(size);
+    return bytes == NULL ? NULL : memcpy(bytes, data, size);
+}
+
 void failover_store_put(struct failover_store *s, int relationship, uint64_t sequence,
                         const struct failover_record *record, const struct failover_binding *binding) {
-    struct item item = {.relationship = relationship, .is_binding = binding != NULL};
+    struct item item = {.relationship = relationship, .kind = binding != NULL ? BINDING : RECORD};
     if (binding != NULL) {
-        item.binding = *binding;
+        /* A first balance queues half of all addresses at once: the room for identifiers they don't have is left out. */
+        item.address = binding->address;
+        item.data = copy(binding, offsetof(struct failover_binding, client.id) + binding->client.id_length);
     } else {
-        item.record = *record;
+        item.data = copy(record, sizeof(*record));
     }
     put(s, &item, sequence);
 }
 
 void failover_store_forget(struct failover_store *s, int relationship, uint32_t address) {
-    struct item item = {.relationship = relationship, .is_binding = true, .forget = true};
-    item.binding.address = address;
+    struct item item = {.relationship = relationship, .kind = FORGET, .address = address};
     put(s, &item, 0);
 }
 

@@ -103,6 +103,7 @@ void update_ask(struct failover *f, enum failover_message_type type) {
         return;
     }
     f->requests.ask_pending = true;
+    f->requests.asked_all = type == FAILOVER_UPDREQALL;
     struct failover_message m = {.type = (uint8_t)type};
     peer_send(f, &m, 0);
 }
@@ -120,6 +121,9 @@ void update_done_received(struct failover *f, const struct failover_message *m) 
     }
     f->requests.asked = false;
     core_log(f, FAILOVER_INFO, "the partner has sent everything it was asked for");
+    if (f->requests.asked_all) {
+        balance_take_ownership(f);
+    }
     state_event(f, EVENT_UPDDONE);
 }
 
