@@ -108,6 +108,7 @@ static bool may_balance(const struct failover *f) {
 
 uint32_t balance_run(struct failover *f, enum balance_occasion occasion) {
     if (!may_balance(f)) {
+        f->next_balance = INT64_MAX;
         return 0;
     }
     uint32_t given = 0;

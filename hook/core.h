@@ -69,6 +69,7 @@ struct requests {
     bool answering;     /* the partner waits for UPDDONE */
     uint32_t answer_xid;
     uint32_t outstanding; /* entries with `requested` set */
+    bool closing; /* PARTNER-DOWN ends when the partner, in RECOVER-DONE, has acknowledged them */
 };
 
 /* Clients that ask in vain: for what load balancing leaves to the partner, and to log exhaustion once for each. */
@@ -98,6 +99,7 @@ struct failover {
     int64_t lag_until;      /* mono ms */
     uint64_t sequence;      /* of the last record handed out */
     uint64_t committed;
+    uint64_t state_stored;  /* sequence of the record with the present state: STATE waits for no more than that */
     bool storing;
     struct table table;
     struct peer peer;

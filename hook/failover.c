@@ -429,8 +429,18 @@ static void start(struct failover *f) {
     state_startup(f);
 }
 
+/* What was restored before the time was known: free addresses are listed if they may be given by now. */
+static void list_anew(struct failover *f) {
+    for (uint32_t i = 0; i < f->table.entry_count; i++) {
+        struct entry *e = &f->table.entries[i];
+        table_unlink(&f->table, e);
+        table_link(&f->table, e, core_sure_now(f));
+    }
+}
+
 void failover_start(struct failover *f, const char *process, struct failover_clock now) {
     f->anchor = f->now = f->started = now;
+    list_anew(f);
     f->restored = f->record.state;
     snprintf(f->process, sizeof(f->process), "%s", process);
     f->peer.redial = f->peer.lost = now.mono;
@@ -461,10 +471,15 @@ void failover_stop(struct failover *f, struct failover_clock now) {
 
 /* Kea's lease is news: it was made when this library didn't see it, or its record didn't reach the disk. */
 static void take_lease(struct failover *f, struct entry *e, const struct failover_lease *lease) {
-    bool same = e->status == FAILOVER_ACTIVE && entry_is_client(e, &lease->client);
+    bool over = e->status == FAILOVER_FREE || e->status == FAILOVER_ABANDONED;
+    bool same = !over && entry_is_client(e, &lease->client); /* also one that had ended, and went on */
+    int64_t promised = e->status == FAILOVER_ACTIVE ? e->ends : 0; /* to another client too */
     core_change(f, e);
     if (!same) {
         lease_rules_begin_lease(e);
+    }
+    if (f->record.default_owner == FAILOVER_NOBODY) {
+        e->update_sent = true; /* without a record nobody knows that it wasn't */
     }
     if (!entry_set_client(e, &lease->client)) {
         core_log(f, FAILOVER_ERROR, "out of memory: a lease of Kea's is not taken over");
@@ -473,9 +488,10 @@ static void take_lease(struct failover *f, struct entry *e, const struct failove
     e->starts = same ? e->starts : lease->cltt;
     e->cltt = time_max(e->cltt, lease->cltt);
     e->given = lease->ends;
-    e->ends = time_max(e->ends, lease->ends);
+    e->ends = time_max(promised, lease->ends);
     e->sent = time_max(e->sent, lease->ends);
     e->granted_here = true;
+    e->xid = 0; /* whose grant it was isn't certain: Kea has rows for the partner's too */
     if (f->restored == FAILOVER_COMMUNICATIONS_INTERRUPTED) {
         e->extended_epoch = f->record.epoch; /* the mark may be what was lost */
     }
@@ -495,11 +511,11 @@ static bool is_news(const struct failover *f, const struct entry *e, const struc
     if (lease->ends <= f->now.wall) {
         return false;
     }
-    if (e->status == FAILOVER_ACTIVE) {
-        return lease->ends > e->ends;
+    if (e->status == FAILOVER_ACTIVE && entry_is_client(e, &lease->client)) {
+        return lease->ends > e->ends || lease->cltt > e->cltt;
     }
-    /* What ended the lease, or freed the address, is later than the lease: the row was left over. */
-    return lease->cltt > e->starts;
+    /* What ended the lease, freed the address or gave it on is later than the lease: the row was left over. */
+    return lease->cltt >= time_max(e->starts, e->cltt);
 }
 
 void failover_adopt(struct failover *f, const struct failover_lease *lease, struct failover_clock now) {
@@ -514,7 +530,7 @@ void failover_adopt(struct failover *f, const struct failover_lease *lease, stru
     }
     bool same = e->status == FAILOVER_ACTIVE && entry_is_client(e, &lease->client);
     if (is_news(f, e, lease)) {
-        if (e->status == FAILOVER_ACTIVE && !same) {
+        if (e->status == FAILOVER_ACTIVE && !same && e->ends > now.wall) {
             f->counters.clashes++;
             core_log(f, FAILOVER_WARN, "clash: Kea's lease of %s is another client's than the failover database says",
                      address_text(lease->address).text);

@@ -51,7 +51,7 @@ static bool linked(const struct failover *f) {
 
 /* STOS + MCLT: from then on the partner's free addresses are taken too (rule 5). */
 static bool partners_time_is_over(const struct failover *f) {
-    return f->state == FAILOVER_PARTNER_DOWN && core_sure_now(f) >= time_add(f->record.stos, core_wait_mclt(f));
+    return f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing && core_sure_now(f) >= time_add(f->record.stos, core_wait_mclt(f));
 }
 
 static const struct lease_rule *rule_in_force(const struct failover *f) {
@@ -59,8 +59,15 @@ static const struct lease_rule *rule_in_force(const struct failover *f) {
     if (interrupted && f->config.interrupted_leases == FAILOVER_REPLACE) {
         return &interrupted_replace;
     }
+    if (f->state == FAILOVER_PARTNER_DOWN && f->requests.closing) {
+        return &rules[FAILOVER_NORMAL]; /* the partner serves as soon as it has heard of the rest */
+    }
     if (f->state == FAILOVER_PARTNER_DOWN && f->config.partner_down_full) {
         return partners_time_is_over(f) ? &partner_down_lifted : &partner_down_full;
+    }
+    if (f->state == FAILOVER_RECOVER_DONE && f->record.partner_state == FAILOVER_PARTNER_DOWN) {
+        /* It may give on at its end what was leased in its PARTNER-DOWN (rule 5), until it knows that we serve again. */
+        return &rules[FAILOVER_RECOVER_WAIT];
     }
     return &rules[f->state];
 }
@@ -457,7 +464,9 @@ bool failover_bound(struct failover *f, const struct failover_ask *ask, int64_t 
     }
     bool renewal = e->status != FAILOVER_FREE; /* or a lease that has just ended and goes on */
     core_change(f, e);
-    if (!renewal && !entry_set_client(e, ask->client)) {
+    /* The same client may come with another hardware address or identifier than before. */
+    bool known = entry_is_exactly(e, ask->client) || entry_set_client(e, ask->client);
+    if (!renewal && !known) {
         core_changed(f, e, QUIET);
         return false;
     }
@@ -466,7 +475,7 @@ bool failover_bound(struct failover *f, const struct failover_ask *ask, int64_t 
             update_forget(f, e);
         }
         lease_rules_begin_lease(e);
-        e->made_partner_down = f->state == FAILOVER_PARTNER_DOWN;
+        e->made_partner_down = f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing;
     }
     if (e->status != FAILOVER_ACTIVE) {
         e->status = FAILOVER_ACTIVE;
@@ -475,7 +484,8 @@ bool failover_bound(struct failover *f, const struct failover_ask *ask, int64_t 
     bool infinite = granted == FAILOVER_LIFETIME_INFINITE;
     e->given = infinite ? FAILOVER_TIME_INFINITE : cltt + (int64_t)granted;
     e->ends = time_max(e->ends, e->given); /* rule 2 */
-    e->sent = potential_expiry(ask, cltt, granted);
+    /* What may have reached the partner without its BNDACK reaching us counts until it is acknowledged (rule 5). */
+    e->sent = time_max(e->update_due ? e->sent : 0, potential_expiry(ask, cltt, granted));
     e->cltt = cltt;
     e->xid = ask->xid;
     e->granted_here = true;
@@ -496,7 +506,7 @@ void failover_released(struct failover *f, uint32_t address, const struct failov
     }
     core_change(f, e);
     e->status = FAILOVER_RELEASED;
-    e->ends = e->given = e->sent = e->cltt = now.wall;
+    e->ends = e->given = e->cltt = now.wall;
     core_lease_remove(f, e, client, now.wall);
     core_changed(f, e, TELL_PARTNER);
 }
@@ -536,7 +546,9 @@ static bool is_rewindable(const struct failover *f, const struct entry *e) {
 }
 
 int64_t lease_rules_wait_over(const struct failover *f, const struct entry *e) {
-    if (!e->update_sent || e->made_partner_down) {
+    /* A partner that recovers meanwhile hears of a release before the address is given on: its BNDACK ends the wait. */
+    bool tells = linked(f) && e->status == FAILOVER_RELEASED;
+    if (!e->update_sent || (e->made_partner_down && !tells)) {
         return e->ends;
     }
     int64_t latest = time_max(time_max(f->record.stos, e->ends), time_max(e->sent, time_max(e->acked, e->received)));
@@ -544,7 +556,7 @@ int64_t lease_rules_wait_over(const struct failover *f, const struct entry *e) {
 }
 
 int64_t lease_rules_due(const struct failover *f, const struct entry *e) {
-    bool partner_down = f->state == FAILOVER_PARTNER_DOWN;
+    bool partner_down = f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing;
     if (e->status == FAILOVER_ACTIVE) {
         return may_expire(f) ? e->ends : INT64_MAX;
     }

@@ -207,7 +207,7 @@ void state_announce(struct failover *f) {
     failover_put(&m, FAILOVER_OPT_SERVER_STATE);
     failover_put(&m, FAILOVER_OPT_SERVER_FLAGS);
     failover_put(&m, FAILOVER_OPT_START_TIME_OF_STATE);
-    peer_send(f, &m, f->sequence);
+    peer_send(f, &m, f->state_stored);
 }
 
 /* ---- Entering a state ------------------------------------------------------------------------------------------ */
@@ -229,7 +229,7 @@ static int64_t last_served(const struct failover *f, enum failover_state previou
 
 static void enter_normal(struct failover *f) {
     f->record.epoch++;
-    if (!f->peer.partner_is_ours) {
+    if (f->peer.link != NULL && !f->peer.partner_is_ours) {
         /* A dhcpd knows no acting roles: back in NORMAL the configured ones count again. */
         f->record.acting_primary = FAILOVER_PRIMARY;
         f->record.acting_since = 0;
@@ -264,6 +264,17 @@ static void enter_shutdown(struct failover *f) {
     f->shutdown_close = f->now.mono + 5000;
 }
 
+/* What was leased in PARTNER-DOWN alone may be extended by the partner as soon as it serves again (rule 5). */
+static void leave_partner_down(struct failover *f) {
+    for (uint32_t i = 0; i < f->table.entry_count; i++) {
+        struct entry *e = &f->table.entries[i];
+        if (e->made_partner_down) {
+            e->made_partner_down = false;
+            core_store_entry(f, e);
+        }
+    }
+}
+
 void state_enter(struct failover *f, enum failover_state next, int64_t stos) {
     enum failover_state previous = f->state;
     assert(next > FAILOVER_UNKNOWN && next < FAILOVER_STATES && next != ST && next != PA);
@@ -276,11 +287,14 @@ void state_enter(struct failover *f, enum failover_state next, int64_t stos) {
     f->record.stos = stos;
     f->entered = f->now.mono;
     f->shutdown_close = INT64_MAX;
+    f->requests.closing = false;
     f->next_served = f->now.mono;
     memset(f->exhausted, 0, sizeof(f->exhausted));
     memcpy(f->record.process, f->process, sizeof(f->record.process));
     if (next == PD) {
         state_act_as_primary(f);
+    } else {
+        leave_partner_down(f);
     }
     if (next == NO) {
         enter_normal(f);
@@ -289,6 +303,7 @@ void state_enter(struct failover *f, enum failover_state next, int64_t stos) {
         enter_shutdown(f);
     }
     core_store(f);
+    f->state_stored = f->sequence;
     state_announce(f);
     core_reschedule_all(f);
     if (next == NO) {
@@ -313,7 +328,7 @@ void state_enter(struct failover *f, enum failover_state next, int64_t stos) {
 /* Has anything been granted since the partner entered its state? Its clock is brought to ours, a second is for both
  * clocks' rounding. */
 static bool granted_since_partners_state(const struct failover *f) {
-    return f->record.last_granted >= f->record.partner_stos - f->record.skew - 1;
+    return f->record.last_granted >= time_add(f->record.partner_stos, -(int64_t)f->record.skew - 1);
 }
 
 static enum failover_state decide(struct failover *f, enum failover_state from, uint8_t next) {
@@ -329,10 +344,10 @@ static enum failover_state decide(struct failover *f, enum failover_state from, 
         }
         return state_wait_over(f) <= core_sure_now(f) ? RD : RW;
     case CONFLICT_RESOLVED:
-        if (f->peer.wire_primary) {
-            return f->record.partner_state == CD ? from : CD;
+        if (f->record.partner_state == CD) {
+            return NO; /* also where the roles have changed since it went there: it waits for our NORMAL */
         }
-        return f->record.partner_state == CD ? NO : from;
+        return f->peer.wire_primary ? CD : from;
     case CONFLICT_TURN:
         if (!f->peer.wire_primary) {
             update_ask(f, FAILOVER_UPDREQ);
@@ -344,6 +359,9 @@ static enum failover_state decide(struct failover *f, enum failover_state from, 
         }
         return from;
     default:
+        if (from == PD && next == NO && update_close(f) > 0) {
+            return from; /* with NORMAL it gives out its own addresses: it has to know first which of them are taken */
+        }
         return next == STAY || next == UNEXPECTED ? from : (enum failover_state)next;
     }
 }
@@ -384,6 +402,10 @@ void state_event(struct failover *f, enum state_event event) {
     enum failover_state from = state_to_show(f);
     const struct state_row *row = state_lookup(from, event);
     bool shown = event < EVENT_LINK_DOWN;
+    if (f->requests.closing && shown && event != (enum state_event)RD) {
+        f->requests.closing = false;
+        core_reschedule_all(f);
+    }
     if (f->state == ST && !ends_startup(event)) {
         return;
     }
@@ -461,6 +483,7 @@ void state_startup(struct failover *f) {
     f->entered = f->now.mono;
     f->startup_over = f->now.mono + (int64_t)f->config.startup_delay * 1000;
     core_store(f);
+    f->state_stored = f->sequence;
     core_reschedule_all(f);
 }
 
@@ -505,6 +528,9 @@ void state_tick(struct failover *f) {
     }
     if (state_auto_partner_down(f) <= f->now.mono) {
         state_event(f, EVENT_AUTO_PARTNER_DOWN);
+    }
+    if (f->requests.closing && f->requests.outstanding == 0) {
+        state_event(f, (enum state_event)RD);
     }
     if (f->shutdown_close <= f->now.mono) {
         f->shutdown_close = INT64_MAX;

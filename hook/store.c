@@ -49,6 +49,7 @@ struct failover_store {
     pthread_cond_t committed; /* for who waits */
     pthread_t thread;
     bool running, stopping, urgent, failing, read_only;
+    bool lost; /* a record, for lack of memory */
     struct failover_why failure;
     struct batch batch;
     uint64_t *done; /* committed sequence, by relationship */
@@ -124,7 +125,9 @@ static void batch_free(struct batch *b) {
 
 /* ---- Schema ------------------------------------------------------------------------------------------------------------ */
 
+/* In one transaction: a process that is killed here leaves an empty database behind, or a whole one. */
 static const char schema[] =
+    "BEGIN IMMEDIATE;"
     "PRAGMA application_id = 1262899030;"
     "PRAGMA user_version = 1;"
     "CREATE TABLE IF NOT EXISTS relationship ("
@@ -146,7 +149,8 @@ static const char schema[] =
     "CREATE VIEW IF NOT EXISTS bindings AS SELECT relationship,"
     " (address >> 24) || '.' || (address >> 16 & 255) || '.' || (address >> 8 & 255) || '.' || (address & 255) AS address,"
     " status, owner, datetime(ends, 'unixepoch') AS ends, hex(hardware) AS hardware, hex(client_id) AS client_id,"
-    " update_due FROM binding;";
+    " update_due FROM binding;"
+    "COMMIT;";
 
 #define RECORD_COLUMNS                                                                                                 \
     "state, stos, partner_state, partner_stos, mclt, mclt_before, mclt_taken, skew, acting_primary, acting_since, "   \
@@ -166,29 +170,62 @@ static bool run(sqlite3 *db, const char *sql) {
     return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
 
-/* -1: it can't be read. */
-static int64_t read_number(sqlite3 *db, const char *sql) {
+/* False: it can't be read. */
+static bool read_number(sqlite3 *db, const char *sql, int64_t *number) {
     sqlite3_stmt *statement;
-    int64_t number = -1;
     if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK) {
-        return -1;
+        return false;
     }
-    if (sqlite3_step(statement) == SQLITE_ROW) {
-        number = sqlite3_column_int64(statement, 0);
-    }
-    sqlite3_finalize(statement);
-    return number;
+    bool found = sqlite3_step(statement) == SQLITE_ROW;
+    *number = found ? sqlite3_column_int64(statement, 0) : 0;
+    return sqlite3_finalize(statement) == SQLITE_OK && found;
 }
 
-static bool check_passes(sqlite3 *db) {
+/* False: the check can't be made. */
+static bool check(sqlite3 *db, bool *passes) {
     sqlite3_stmt *statement;
-    bool passes = false;
-    if (sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &statement, NULL) == SQLITE_OK &&
-        sqlite3_step(statement) == SQLITE_ROW) {
-        passes = strcmp((const char *)sqlite3_column_text(statement, 0), "ok") == 0;
+    if (sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &statement, NULL) != SQLITE_OK) {
+        return false;
     }
-    sqlite3_finalize(statement);
-    return passes;
+    bool made = sqlite3_step(statement) == SQLITE_ROW;
+    *passes = made && strcmp((const char *)sqlite3_column_text(statement, 0), "ok") == 0;
+    return sqlite3_finalize(statement) == SQLITE_OK && made;
+}
+
+/* Was the last failure the file's fault? Else the disk is full or can't be written, or somebody else has locked it. */
+static bool is_damage(sqlite3 *db) {
+    int code = sqlite3_errcode(db) & 0xff;
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_ERROR;
+}
+
+/* An empty one may be left over from a process that was killed while it made it. */
+enum condition { SOUND, EMPTY, UNUSABLE, UNREACHABLE };
+
+/* How the opened database is; `bad` says why it is UNUSABLE. */
+static enum condition examine(sqlite3 *db, const char **bad) {
+    int64_t version, application, tables;
+    bool passes;
+    *bad = "it is damaged or no SQLite database";
+    if (!read_number(db, "PRAGMA user_version", &version) || !read_number(db, "PRAGMA application_id", &application) ||
+        !read_number(db, "SELECT count(*) FROM sqlite_master", &tables)) {
+        return is_damage(db) ? UNUSABLE : UNREACHABLE;
+    }
+    if (version == 0 && application == 0 && tables == 0) {
+        return EMPTY;
+    }
+    if (application != APPLICATION_ID) {
+        *bad = "it is another program's database";
+        return UNUSABLE;
+    }
+    if (version > SCHEMA_VERSION) {
+        *bad = "a later version of this library has written it";
+        return UNUSABLE;
+    }
+    *bad = "it is damaged";
+    if (!check(db, &passes)) {
+        return is_damage(db) ? UNUSABLE : UNREACHABLE;
+    }
+    return passes ? SOUND : UNUSABLE;
 }
 
 static bool prepare(struct failover_store *s) {
@@ -213,7 +250,6 @@ static void close_database(struct failover_store *s) {
 
 /* Sets up an opened database for writing. */
 static bool make_writable(struct failover_store *s) {
-    sqlite3_busy_timeout(s->db, 500);
     return run(s->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;") && run(s->db, schema) && prepare(s);
 }
 
@@ -222,27 +258,25 @@ static bool exists(const char *path) {
     return stat(path, &st) == 0 && st.st_size > 0;
 }
 
-/* Reads a database that the file system won't let be written. A write-ahead log beside it that can't be read would hold
- * the latest state: then the database counts as unreadable. */
-static bool open_read_only(struct failover_store *s) {
+/* Opens a database that the file system won't let be written. A write-ahead log beside it holds the latest state: then
+ * it has to be readable too. */
+static enum condition open_read_only(struct failover_store *s, const char **bad) {
     char uri[4096];
     char wal[4096];
     snprintf(wal, sizeof(wal), "%s-wal", s->path);
     snprintf(uri, sizeof(uri), "file:%s?mode=ro%s", s->path, exists(wal) ? "" : "&immutable=1");
     close_database(s);
-    if (sqlite3_open_v2(uri, &s->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) != SQLITE_OK ||
-        read_number(s->db, "PRAGMA user_version") != SCHEMA_VERSION ||
-        read_number(s->db, "SELECT count(*) FROM relationship") < 0) {
-        close_database(s);
-        return false;
-    }
-    s->read_only = true;
-    return true;
+    int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
+    enum condition condition =
+        sqlite3_open_v2(uri, &s->db, flags, NULL) == SQLITE_OK ? examine(s->db, bad) : UNREACHABLE;
+    s->read_only = condition == SOUND;
+    return condition;
 }
 
 static bool open_for_writing(struct failover_store *s) {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    return sqlite3_open_v2(s->path, &s->db, flags, NULL) == SQLITE_OK && sqlite3_db_readonly(s->db, "main") != 1;
+    return sqlite3_open_v2(s->path, &s->db, flags, NULL) == SQLITE_OK && sqlite3_db_readonly(s->db, "main") != 1 &&
+           sqlite3_busy_timeout(s->db, 500) == SQLITE_OK;
 }
 
 static bool rename_beside(const char *path, const char *suffix, long long stamp) {
@@ -252,11 +286,20 @@ static bool rename_beside(const char *path, const char *suffix, long long stamp)
     return rename(from, to) == 0 || errno == ENOENT;
 }
 
+static bool is_taken(const char *path, long long stamp) {
+    char name[4200];
+    snprintf(name, sizeof(name), "%s.unreadable-%lld", path, stamp);
+    return access(name, F_OK) == 0;
+}
+
 bool failover_store_put_aside(struct failover_store *s, struct failover_why *why) {
     long long stamp = (long long)time(NULL);
+    while (is_taken(s->path, stamp)) {
+        stamp++;
+    }
     close_database(s);
-    if (!rename_beside(s->path, "-wal", stamp) || !rename_beside(s->path, "-shm", stamp) ||
-        !rename_beside(s->path, "", stamp)) {
+    if (!rename_beside(s->path, "", stamp) || !rename_beside(s->path, "-wal", stamp) ||
+        !rename_beside(s->path, "-shm", stamp)) {
         say(why, "%s can't be read, and not be renamed either: %s", s->path, strerror(errno));
         return false;
     }
@@ -268,53 +311,29 @@ bool failover_store_put_aside(struct failover_store *s, struct failover_why *why
     return true;
 }
 
-static bool is_ours(sqlite3 *db) {
-    return read_number(db, "PRAGMA application_id") == APPLICATION_ID;
-}
-
-/* Why the database in `s->db` can't be used as it is; null if it can. */
-static const char *unreadable(const struct failover_store *s) {
-    int64_t version = read_number(s->db, "PRAGMA user_version");
-    if (version < 0) {
-        return "it is damaged or no SQLite database";
-    }
-    if (!is_ours(s->db)) {
-        return "it is another program's database";
-    }
-    if (version > SCHEMA_VERSION) {
-        return "a later version of this library has written it";
-    }
-    return check_passes(s->db) ? NULL : "it is damaged";
-}
-
 static enum failover_store_result open_database(struct failover_store *s, struct failover_why *why) {
+    const char *bad;
     bool existed = exists(s->path);
-    bool writable = open_for_writing(s);
-    if (!existed) {
-        if (writable && make_writable(s)) {
-            return FAILOVER_STORE_CREATED;
+    enum condition condition = open_for_writing(s) ? examine(s->db, &bad) : UNREACHABLE;
+    if (condition == SOUND || condition == EMPTY) {
+        if (make_writable(s)) {
+            return condition == SOUND ? FAILOVER_STORE_OPENED : FAILOVER_STORE_CREATED;
         }
-        say(why, "the failover database %s can't be made: %s", s->path,
-            s->db == NULL ? "out of memory" : sqlite3_errmsg(s->db));
-        return FAILOVER_STORE_FAILED;
+        condition = is_damage(s->db) ? UNUSABLE : UNREACHABLE;
     }
-    if (!writable && open_read_only(s)) {
-        say(why, "the failover database %s can be read but not written", s->path);
+    struct failover_why reason;
+    say(&reason, "%s", sqlite3_errcode(s->db) == SQLITE_OK ? "permission denied" : sqlite3_errmsg(s->db));
+    if (condition == UNREACHABLE && existed) {
+        condition = open_read_only(s, &bad);
+    }
+    if (condition == SOUND) {
+        say(why, "the failover database %s can be read but not written: %s", s->path, reason.text);
         return FAILOVER_STORE_READ_ONLY;
     }
-    const char *bad = s->db == NULL ? "it can't be opened" : unreadable(s);
-    if (bad == NULL && make_writable(s)) {
-        return FAILOVER_STORE_OPENED;
-    }
-    if (bad == NULL) {
-        /* Healthy, but the first write fails: the disk is full or read-only. */
-        struct failover_why reason;
-        say(&reason, "%s", sqlite3_errmsg(s->db));
-        if (open_read_only(s)) {
-            say(why, "the failover database %s can be read but not written: %s", s->path, reason.text);
-            return FAILOVER_STORE_READ_ONLY;
-        }
-        bad = "it can't be opened";
+    if (condition != UNUSABLE) {
+        /* Nothing is known against it: it stays where it is. */
+        say(why, "the failover database %s can't be %s: %s", s->path, existed ? "opened" : "made", reason.text);
+        return FAILOVER_STORE_FAILED;
     }
     struct failover_why aside;
     if (!failover_store_put_aside(s, &aside)) {
@@ -332,12 +351,24 @@ static const char *text(sqlite3_stmt *statement, int column) {
     return value == NULL ? "" : (const char *)value;
 }
 
-static enum failover_state state_named(const char *name) {
+/* A number between the bounds; anything else in its place is damage. */
+static int64_t number(sqlite3_stmt *statement, int column, int64_t low, int64_t high, bool *sound) {
+    int64_t value = sqlite3_column_int64(statement, column);
+    *sound = *sound && sqlite3_column_type(statement, column) == SQLITE_INTEGER && value >= low && value <= high;
+    return value;
+}
+
+static bool flag(sqlite3_stmt *statement, int column, bool *sound) {
+    return number(statement, column, 0, 1, sound) != 0;
+}
+
+/* -1: none of them. */
+static int state_named(const char *name) {
     int state = FAILOVER_STATES - 1;
-    while (state > 0 && strcmp(name, failover_state_name((enum failover_state)state)) != 0) {
+    while (state >= 0 && strcmp(name, failover_state_name((enum failover_state)state)) != 0) {
         state--;
     }
-    return (enum failover_state)state;
+    return state;
 }
 
 static enum failover_binding_status status_named(const char *name) {
@@ -357,33 +388,45 @@ static int owner_named(const char *name) {
     return owner;
 }
 
+/* Times of this server's clock, so far from the end of 64 bits that an MCLT can be added. */
+#define OWN_TIME_MAX ((int64_t)1 << 40)
+
 static bool read_record(sqlite3_stmt *q, struct failover_record *r) {
+    bool sound = true;
+    int state = state_named(text(q, 0));
+    int partner_state = state_named(text(q, 2));
+    bool primary = strcmp(text(q, 8), failover_role_name(FAILOVER_PRIMARY)) == 0;
     int owner = owner_named(text(q, 12));
+    int hba = sqlite3_column_bytes(q, 16);
+    if (state <= FAILOVER_STARTUP || state == FAILOVER_PAUSED || partner_state < 0 || owner < 0 ||
+        (!primary && strcmp(text(q, 8), failover_role_name(FAILOVER_SECONDARY)) != 0) ||
+        (hba != 0 && hba != FAILOVER_HBA_SIZE) || sqlite3_column_bytes(q, 17) >= (int)sizeof(r->process)) {
+        return false;
+    }
     *r = (struct failover_record){
-        .state = state_named(text(q, 0)),
-        .stos = sqlite3_column_int64(q, 1),
-        .partner_state = state_named(text(q, 2)),
-        .partner_stos = sqlite3_column_int64(q, 3),
-        .mclt = (uint32_t)sqlite3_column_int64(q, 4),
-        .mclt_before = (uint32_t)sqlite3_column_int64(q, 5),
-        .mclt_taken = sqlite3_column_int64(q, 6),
-        .skew = sqlite3_column_int(q, 7),
-        .acting_primary = strcmp(text(q, 8), "primary") == 0 ? FAILOVER_PRIMARY : FAILOVER_SECONDARY,
-        .acting_since = sqlite3_column_int64(q, 9),
-        .link_held_down = sqlite3_column_int(q, 10) != 0,
-        .epoch = (uint32_t)sqlite3_column_int64(q, 11),
-        .default_owner = owner < 0 ? FAILOVER_NOBODY : (enum failover_owner)owner,
-        .last_served = sqlite3_column_int64(q, 13),
-        .last_granted = sqlite3_column_int64(q, 14),
-        .last_heard = sqlite3_column_int64(q, 15),
+        .state = (enum failover_state)state,
+        .stos = number(q, 1, 0, OWN_TIME_MAX, &sound),
+        .partner_state = (enum failover_state)partner_state,
+        .partner_stos = number(q, 3, 0, INT64_MAX, &sound),
+        .mclt = (uint32_t)number(q, 4, 0, UINT32_MAX, &sound),
+        .mclt_before = (uint32_t)number(q, 5, 0, UINT32_MAX, &sound),
+        .mclt_taken = number(q, 6, 0, OWN_TIME_MAX, &sound),
+        .skew = (int32_t)number(q, 7, INT32_MIN, INT32_MAX, &sound),
+        .acting_primary = primary ? FAILOVER_PRIMARY : FAILOVER_SECONDARY,
+        .acting_since = number(q, 9, 0, INT64_MAX, &sound),
+        .link_held_down = flag(q, 10, &sound),
+        .epoch = (uint32_t)number(q, 11, 0, UINT32_MAX, &sound),
+        .default_owner = (enum failover_owner)owner,
+        .last_served = number(q, 13, 0, OWN_TIME_MAX, &sound),
+        .last_granted = number(q, 14, 0, OWN_TIME_MAX, &sound),
+        .last_heard = number(q, 15, 0, OWN_TIME_MAX, &sound),
+        .hba_known = hba != 0,
     };
-    r->hba_known = sqlite3_column_bytes(q, 16) == FAILOVER_HBA_SIZE;
     if (r->hba_known) {
         memcpy(r->hba, sqlite3_column_blob(q, 16), FAILOVER_HBA_SIZE);
     }
     snprintf(r->process, sizeof(r->process), "%s", text(q, 17));
-    bool possible = r->state != FAILOVER_UNKNOWN && r->state != FAILOVER_STARTUP && r->state != FAILOVER_PAUSED;
-    return possible && owner >= 0;
+    return sound;
 }
 
 enum failover_store_found failover_store_load(struct failover_store *s, int relationship,
@@ -406,42 +449,43 @@ enum failover_store_found failover_store_load(struct failover_store *s, int rela
 }
 
 static bool read_binding(sqlite3_stmt *q, struct failover_binding *b) {
+    bool sound = true;
+    enum failover_binding_status status = status_named(text(q, 1));
     int owner = owner_named(text(q, 2));
     int hardware = sqlite3_column_bytes(q, 18);
     int id = sqlite3_column_bytes(q, 19);
-    *b = (struct failover_binding){
-        .address = (uint32_t)sqlite3_column_int64(q, 0),
-        .status = status_named(text(q, 1)),
-        .owner = owner < 0 ? FAILOVER_NOBODY : (enum failover_owner)owner,
-        .starts = sqlite3_column_int64(q, 3),
-        .ends = sqlite3_column_int64(q, 4),
-        .given = sqlite3_column_int64(q, 5),
-        .cltt = sqlite3_column_int64(q, 6),
-        .sent = sqlite3_column_int64(q, 7),
-        .acked = sqlite3_column_int64(q, 8),
-        .received = sqlite3_column_int64(q, 9),
-        .xid = (uint32_t)sqlite3_column_int64(q, 10),
-        .extended_epoch = (uint32_t)sqlite3_column_int64(q, 11),
-        .ip_flags = (uint16_t)sqlite3_column_int(q, 12),
-        .update_due = sqlite3_column_int(q, 13) != 0,
-        .update_sent = sqlite3_column_int(q, 14) != 0,
-        .state_sent = sqlite3_column_int(q, 15) != 0,
-        .granted_here = sqlite3_column_int(q, 16) != 0,
-        .made_partner_down = sqlite3_column_int(q, 17) != 0,
-    };
-    if (hardware > FAILOVER_HARDWARE_MAX || id > FAILOVER_CLIENT_ID_MAX) {
+    if (status == 0 || status == FAILOVER_BACKUP || owner < 0 || hardware > FAILOVER_HARDWARE_MAX ||
+        id > FAILOVER_CLIENT_ID_MAX || (status == FAILOVER_ACTIVE && hardware + id == 0)) {
         return false;
     }
-    b->client.hardware_length = (uint8_t)hardware;
-    b->client.id_length = (uint16_t)id;
+    *b = (struct failover_binding){
+        .address = (uint32_t)number(q, 0, 0, UINT32_MAX, &sound),
+        .status = status,
+        .owner = (enum failover_owner)owner,
+        .starts = number(q, 3, 0, INT64_MAX, &sound),
+        .ends = number(q, 4, 0, INT64_MAX, &sound),
+        .given = number(q, 5, 0, INT64_MAX, &sound),
+        .cltt = number(q, 6, 0, INT64_MAX, &sound),
+        .sent = number(q, 7, 0, INT64_MAX, &sound),
+        .acked = number(q, 8, 0, INT64_MAX, &sound),
+        .received = number(q, 9, 0, INT64_MAX, &sound),
+        .xid = (uint32_t)number(q, 10, 0, UINT32_MAX, &sound),
+        .extended_epoch = (uint32_t)number(q, 11, 0, UINT32_MAX, &sound),
+        .ip_flags = (uint16_t)number(q, 12, 0, UINT16_MAX, &sound),
+        .update_due = flag(q, 13, &sound),
+        .update_sent = flag(q, 14, &sound),
+        .state_sent = flag(q, 15, &sound),
+        .granted_here = flag(q, 16, &sound),
+        .made_partner_down = flag(q, 17, &sound),
+        .client = {.hardware_length = (uint8_t)hardware, .id_length = (uint16_t)id},
+    };
     if (hardware > 0) {
         memcpy(b->client.hardware, sqlite3_column_blob(q, 18), (size_t)hardware);
     }
     if (id > 0) {
         memcpy(b->client.id, sqlite3_column_blob(q, 19), (size_t)id);
     }
-    bool possible = b->status != 0 && b->status != FAILOVER_BACKUP;
-    return possible && owner >= 0 && (b->status != FAILOVER_ACTIVE || hardware + id > 0);
+    return sound;
 }
 
 bool failover_store_load_bindings(struct failover_store *s, int relationship,
@@ -576,13 +620,17 @@ static void notify(struct failover_store *s) {
     }
 }
 
-static void sleep_until_changed(struct failover_store *s, int milliseconds) {
+/* More records may come meanwhile; only a hurry ends it. */
+static void rest(struct failover_store *s, int milliseconds) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
     until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&s->changed, &s->mutex, &until);
+    int timeout = 0;
+    while (!s->stopping && !s->urgent && timeout == 0) {
+        timeout = pthread_cond_timedwait(&s->changed, &s->mutex, &until);
+    }
 }
 
 /* Takes over what waits; what is put meanwhile begins a new batch. */
@@ -597,9 +645,18 @@ static struct batch take(struct failover_store *s) {
     return batch;
 }
 
+/* Not written is not announced: from a lost record on nothing counts as committed, until the server starts anew. */
+static void out_of_memory(struct failover_store *s) {
+    say(&s->failure, "out of memory, a record is lost");
+    s->lost = s->failing = true;
+    notify(s);
+}
+
 static void give_back(struct failover_store *s, struct batch *failed) {
     for (size_t i = 0; i < failed->count; i++) {
-        batch_put(&s->batch, &failed->items[i], true);
+        if (!batch_put(&s->batch, &failed->items[i], true)) {
+            out_of_memory(s);
+        }
     }
     failed->count = 0; /* their data has moved */
     for (int i = 0; i < s->relationships; i++) {
@@ -610,13 +667,15 @@ static void give_back(struct failover_store *s, struct batch *failed) {
 }
 
 static void finish(struct failover_store *s, struct batch *batch, bool sound, const struct failover_why *why) {
-    s->failure = *why;
-    s->failing = !sound;
-    if (sound) {
+    if (!s->lost) {
+        s->failure = *why;
+        s->failing = !sound;
+    }
+    if (sound && !s->lost) {
         for (int i = 0; i < s->relationships; i++) {
             s->done[i] = batch->sequences[i] > s->done[i] ? batch->sequences[i] : s->done[i];
         }
-    } else {
+    } else if (!sound) {
         give_back(s, batch);
     }
     batch_free(batch);
@@ -647,20 +706,14 @@ static void *writer(void *context) {
             continue;
         }
         commit_once(s);
-        if (!s->stopping && !s->urgent) {
-            sleep_until_changed(s, s->failing ? RETRY_MS : GROUP_MS);
-        }
+        rest(s, s->failing ? RETRY_MS : GROUP_MS);
     }
     commit_once(s);
+    if (s->failing) {
+        commit_once(s);
+    }
     pthread_mutex_unlock(&s->mutex);
     return NULL;
-}
-
-/* Not written is not announced: without memory the sequence stays uncommitted. */
-static void out_of_memory(struct failover_store *s) {
-    say(&s->failure, "out of memory");
-    s->failing = true;
-    notify(s);
 }
 
 static void put(struct failover_store *s, const struct item *item, uint64_t sequence) {

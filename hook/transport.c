@@ -140,7 +140,7 @@ static void sweep(struct failover_transport *t) {
 
 static struct socket *find(const struct failover_transport *t, int connection) {
     for (size_t i = 0; i < t->socket_count; i++) {
-        if (t->sockets[i]->connection == connection && t->sockets[i]->fd >= 0) {
+        if (t->sockets[i]->connection == connection && t->sockets[i]->kind == CONNECTED && t->sockets[i]->fd >= 0) {
             return t->sockets[i];
         }
     }
@@ -243,12 +243,28 @@ static int peer_from(const struct failover_transport *t, const struct socket *li
     return -1;
 }
 
+/* Without descriptors or memory left the listening socket would be ready for ever, so it is opened again later. */
+static void pause_listening(struct failover_transport *t, struct socket *listener) {
+    say(t, FAILOVER_ERROR, "cannot accept the partner's connection on", t->peers[listener->peer].local, strerror(errno));
+    t->listen_complained = true;
+    for (int i = 0; i < t->peer_count; i++) {
+        if (t->peers[i].listener == listener) {
+            t->peers[i].listener = NULL;
+        }
+    }
+    drop(listener);
+    t->listen_again = mono_now() + LISTEN_MS;
+}
+
 /* A stranger gets no byte. */
 static void accept_one(struct failover_transport *t, struct socket *listener) {
     struct sockaddr_in address;
     socklen_t length = sizeof(address);
     int fd = accept4(listener->fd, (struct sockaddr *)&address, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            pause_listening(t, listener);
+        }
         return;
     }
     int peer = peer_from(t, listener, ntohl(address.sin_addr.s_addr));

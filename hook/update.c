@@ -19,7 +19,8 @@ static void build(struct failover *f, const struct entry *e, struct failover_mes
     m->assigned_ip_address = table_address(&f->table, e);
     m->binding_status = e->status == FAILOVER_FREE ? (uint8_t)balance_to_wire(f, e) : e->status;
     m->lease_expiration_time = e->ends;
-    m->potential_expiration_time = e->sent;
+    /* A release ends what was promised; here `sent` stays, until the partner has acknowledged that. */
+    m->potential_expiration_time = e->status == FAILOVER_RELEASED ? e->ends : e->sent;
     m->start_time_of_state = e->starts;
     failover_put(m, FAILOVER_OPT_ASSIGNED_IP_ADDRESS);
     failover_put(m, FAILOVER_OPT_BINDING_STATUS);
@@ -159,6 +160,23 @@ void update_request_received(struct failover *f, const struct failover_message *
     }
 }
 
+uint32_t update_close(struct failover *f) {
+    struct requests *r = &f->requests;
+    for (uint32_t i = 0; i < f->table.entry_count && !r->closing; i++) {
+        struct entry *e = &f->table.entries[i];
+        if (e->update_due && !e->unwanted && !e->requested) {
+            e->requested = true;
+            r->outstanding++;
+        }
+    }
+    if (!r->closing) {
+        r->closing = true;
+        update_requeue(f);
+        core_reschedule_all(f);
+    }
+    return r->outstanding;
+}
+
 /* ---- Link up and down -------------------------------------------------------------------------------------------- */
 
 void update_requeue(struct failover *f) {
@@ -261,12 +279,15 @@ void update_acked(struct failover *f, const struct failover_message *m) {
         return;
     }
     no_longer_in_flight(f, e);
+    bool is_last = !e->changed_in_flight;
     if (failover_has(m, FAILOVER_OPT_REJECT_REASON)) {
         rejected(f, e, m);
     } else {
         accepted(f, e);
     }
-    settled(f, e);
+    if (is_last) {
+        settled(f, e);
+    }
 }
 
 /* ---- BNDUPD: is it accepted? (7.1.3) ------------------------------------------------------------------------------- */
@@ -300,24 +321,54 @@ struct refusal {
 
 static const struct refusal no_refusal = {0};
 
+/* Seconds by which two clocks that the skew has brought together may still differ: it was measured over the link. */
+#define UNCERTAIN 5
+
 static int64_t skew(const struct failover *f) {
     return f->record.skew < 0 ? -(int64_t)f->record.skew : f->record.skew;
 }
 
-/* The promised end is ahead, by more than the clocks may differ. */
 static bool is_living(const struct failover *f, const struct entry *e) {
-    return e->status == FAILOVER_ACTIVE && time_add(e->ends, -skew(f) - 1) > f->now.wall;
+    return e->status == FAILOVER_ACTIVE && e->ends > f->now.wall;
+}
+
+/* The partner knows the lease to its promised end, and its clock may say that this is reached. */
+static bool ends_by_its_clock(const struct failover *f, const struct entry *e, const struct failover_message *m) {
+    bool knows = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) && m->lease_expiration_time >= e->ends;
+    return knows && time_add(e->ends, -skew(f) - 1) <= f->now.wall;
 }
 
 static bool ends_lease(uint8_t status) {
     return status == FAILOVER_EXPIRED || status == FAILOVER_FREE || status == FAILOVER_BACKUP;
 }
 
+/*
+ * The client's last transaction as the partner has it; 0: it doesn't say. dhcpd counts the requests that it has granted
+ * itself, and no RELEASE: but that is when a released lease ends.
+ */
+static int64_t last_transaction(const struct failover *f, const struct failover_message *m) {
+    int64_t cltt = failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME) ? m->client_last_transaction_time : 0;
+    bool released = m->binding_status == FAILOVER_RELEASED && failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) &&
+                    m->lease_expiration_time <= f->now.wall + skew(f) + UNCERTAIN;
+    return released ? time_max(cltt, m->lease_expiration_time) : cltt;
+}
+
 /* Their client's last transaction is not before ours: equal counts, since dhcpd doesn't tell those it answers from its
  * cache (3.6). */
 static bool not_earlier(const struct failover *f, const struct failover_message *m, int64_t than) {
-    bool has = failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME);
-    return has ? time_add(m->client_last_transaction_time, skew(f)) >= than : than == 0;
+    int64_t theirs = last_transaction(f, m);
+    return theirs != 0 ? time_add(theirs, skew(f) + UNCERTAIN + 1) >= than : than == 0;
+}
+
+/*
+ * The client has renewed here and released at the partner: the release ends the lease only if it was certainly the later
+ * of the two. Where it wasn't, the partner has to accept our renewal, so not_earlier() is the more generous of the two.
+ */
+static bool certainly_later(const struct failover *f, const struct failover_message *m, int64_t than) {
+    int64_t theirs = last_transaction(f, m);
+    /* A clock that seems behind may only be a slow link. */
+    int64_t ahead = f->record.skew > 0 ? f->record.skew : 0;
+    return theirs != 0 && time_add(theirs, -ahead - UNCERTAIN) >= than;
 }
 
 /* A lease that is promised ahead outlives what is held of an ended one, unless its own client has ended it. */
@@ -335,7 +386,7 @@ static void report_clash(struct failover *f, const struct entry *e) {
 
 static struct refusal check_against_held(struct failover *f, const struct entry *e, const struct failover_message *m,
                                          const struct failover_client *client) {
-    if (is_living(f, e) && ends_lease(m->binding_status)) {
+    if (is_living(f, e) && ends_lease(m->binding_status) && !ends_by_its_clock(f, e, m)) {
         return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,
                                 "the lease has been promised for longer", true};
     }
@@ -343,7 +394,9 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
     case LATER_CLTT: {
         bool other_client = !entry_is_client(e, client);
         bool released_by_other = is_living(f, e) && other_client;
-        if ((not_earlier(f, m, e->cltt) && !released_by_other) || still_promised(f, e, m, other_client)) {
+        bool renewed_here = is_living(f, e) && e->granted_here;
+        bool later = renewed_here ? certainly_later(f, m, e->cltt) : not_earlier(f, m, e->cltt);
+        if ((later && !released_by_other) || still_promised(f, e, m, other_client)) {
             return no_refusal;
         }
         return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
@@ -356,6 +409,13 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
     case SAME_CLIENT:
         if (!is_living(f, e) || entry_is_client(e, client)) {
             return no_refusal;
+        }
+        if (m->lease_expiration_time <= f->now.wall) {
+            /* A lease of long ago, from who was silent when it ended: no clash, and not for a secondary to accept. */
+            return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+        }
+        if (!e->granted_here || e->xid == 0) {
+            return no_refusal; /* the partner gave it, and has taken it back and given it on before it told us of either */
         }
         report_clash(f, e);
         if (!f->peer.wire_primary) {
@@ -445,7 +505,8 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
     e->given = m->lease_expiration_time;
     /* Design, rule 2: a shorter renewal at the partner moves no promised end. */
     e->ends = same ? time_max(e->ends, e->given) : e->given;
-    e->granted_here = false;
+    /* Whose clock cltt is in: the later of the two grants counts. */
+    e->granted_here = e->granted_here && e->cltt > m->client_last_transaction_time;
     take_times(e, m);
     if (e->ends == e->given) {
         e->update_due = false;

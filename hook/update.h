@@ -30,6 +30,9 @@ void update_ask_left(struct failover *f, uint32_t xid);
 void update_request_received(struct failover *f, const struct failover_message *m); /* UPDREQ, UPDREQALL */
 void update_done_received(struct failover *f, const struct failover_message *m);    /* UPDDONE */
 
+/* Counts what the partner doesn't know yet as requested; how much of that, and of its own requests, is outstanding. */
+uint32_t update_close(struct failover *f);
+
 /* What was sent of this binding is out of date: its BNDACK won't count. */
 void update_forget(struct failover *f, struct entry *e);
 

@@ -20,6 +20,7 @@ namespace {
 // What subnet4_select found out about a query, for the hook points behind it.
 struct QueryContext {
     std::vector<uint32_t> reserved; // addresses reserved for its client
+    bool flexible = false;          // there may be others, which only Kea knows
     bool refused = false;           // by a verdict: the client gets a DHCPNAK
     std::string why;
     std::map<uint32_t, uint32_t> desired; // lifetime that Kea would have given, by address
@@ -41,6 +42,13 @@ QueryContextPtr contextOf(CalloutHandle& handle) {
 
 bool isReservedFor(const QueryContext& context, uint32_t address) {
     return std::find(context.reserved.begin(), context.reserved.end(), address) != context.reserved.end();
+}
+
+// Where Kea knows more than we do, what it gives to nobody else counts as reserved for the client.
+void noteFlexible(QueryContext& context, const ConstSubnet4Ptr& subnet, uint32_t address) {
+    if (context.flexible && !isReservedFor(context, address) && isKeptByKea(subnet, address)) {
+        context.reserved.push_back(address);
+    }
 }
 
 bool undecided(const CalloutHandle& handle) {
@@ -74,7 +82,8 @@ void removeUselessRows(const CoveredSubnet& covered, const Pkt4Ptr& query, const
     if (covered.relationship->with([](failover* core, failover_clock) { return failover_is_silent(core); })) {
         return; // a client with a reservation outside the pools
     }
-    for (const Lease4Ptr& row : rowsOf(query->getHWAddr(), clientIdOf(query), covered.network)) {
+    ClientIdPtr id = client.id_length > 0 ? clientIdOf(query) : ClientIdPtr(); // none where the subnet doesn't match them
+    for (const Lease4Ptr& row : rowsOf(query->getHWAddr(), id, covered.network)) {
         failover_ask ask{};
         failover_why why;
         uint32_t lifetime;
@@ -101,6 +110,35 @@ void removeExpiredRow(uint32_t address) {
 
 bool isOutsidePools(Relationship& relationship, uint32_t address) {
     return relationship.with([&](failover* core, failover_clock) { return failover_subnet_of(core, address) == 0; });
+}
+
+bool hasOwn(const CoveredSubnet& covered, const ConstSubnet4Ptr& subnet, const Pkt4Ptr& query) {
+    for (const PoolPtr& pool : subnet->getPools(Lease::TYPE_V4)) {
+        bool has = pool->clientSupported(query->getClasses()) &&
+                   covered.relationship->with([&](failover* core, failover_clock now) {
+                       return failover_own_free(core, pool->getFirstAddress().toUint32(), now) > 0;
+                   });
+        if (has) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Before Kea went on to the next subnet of a shared network it would try each address of the one that it begins with.
+void beginWhereOwnIs(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Ptr& query,
+                     const ConstSubnet4Ptr& subnet) {
+    if (covered.network_ids.size() < 2 || hasOwn(covered, subnet, query)) {
+        return;
+    }
+    Subnet4Ptr first = boost::const_pointer_cast<Subnet4>(subnet);
+    for (Subnet4Ptr s = first->getNextSubnet(first, query->getClasses()); s;
+         s = s->getNextSubnet(first, query->getClasses())) {
+        if (hasOwn(covered, s, query)) {
+            handle.setArgument("subnet4", Subnet4Argument(s));
+            return;
+        }
+    }
 }
 
 void onDiscover(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Ptr& query,
@@ -136,6 +174,9 @@ void onDiscover(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4P
         return;
     }
     removeUselessRows(covered, query, client, context);
+    if (context.reserved.empty()) {
+        beginWhereOwnIs(covered, handle, query, subnet);
+    }
 }
 
 // A client that Kea doesn't know and that asks for the address of its last start: Kea refuses it only where it is
@@ -153,7 +194,11 @@ void onRequest(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Pt
     failover_why why;
     ask.client = &client;
     ask.address = requestedAddress(query);
+    if (ask.address == 0 && query->inClass("BOOTP") && !context.reserved.empty()) {
+        ask.address = context.reserved.front(); // it asks for none
+    }
     ask.xid = query->getTransid();
+    noteFlexible(context, subnet, ask.address);
     ask.reserved = isReservedFor(context, ask.address);
     ask.selects_us = bool(query->getOption(DHO_DHCP_SERVER_IDENTIFIER)); // Kea has dropped those of other servers
     auto verdict = relationship.with(
@@ -203,6 +248,7 @@ void subnetSelected(Service& service, CalloutHandle& handle) {
     QueryContextPtr context = contextOf(handle);
     if (covered->may_have_reservations) {
         context->reserved = reservationsFor(query, subnet);
+        context->flexible = hasFlexibleIdentifiers();
     }
     if (isDynamicBootp(*covered->relationship, query, *context)) {
         dropQuery(handle, query, "BOOTP clients get no address of a pool that two servers share");
@@ -247,13 +293,14 @@ bool mayHave(Relationship& relationship, const Lease4& lease, const Pkt4Ptr& que
     });
 }
 
-bool isTaken(SubnetID subnet, uint32_t address) {
+bool isTaken(const ConstSubnet4Ptr& subnet, uint32_t address) {
     Lease4Ptr row = LeaseMgrFactory::instance().getLease4(IOAddress(address));
     return (row && !row->expired()) || isReserved(subnet, address);
 }
 
 // An own free address of a pool, that Kea's databases have nothing against; 0: none.
-uint32_t findOwn(Relationship& relationship, const CoveredSubnet& covered, SubnetID subnet, const PoolPtr& pool) {
+uint32_t findOwn(Relationship& relationship, const CoveredSubnet& covered, const ConstSubnet4Ptr& subnet,
+                 const PoolPtr& pool) {
     uint32_t first = pool->getFirstAddress().toUint32();
     uint32_t left = relationship.with([&](failover* core, failover_clock now) {
         return failover_own_free(core, first, now);
@@ -274,7 +321,7 @@ uint32_t findOwn(Relationship& relationship, const CoveredSubnet& covered, Subne
 uint32_t findOwn(const CoveredSubnet& covered, const ConstSubnet4Ptr& subnet, const Pkt4Ptr& query) {
     for (const PoolPtr& pool : subnet->getPools(Lease::TYPE_V4)) {
         if (pool->clientSupported(query->getClasses())) {
-            uint32_t address = findOwn(*covered.relationship, covered, subnet->getID(), pool);
+            uint32_t address = findOwn(*covered.relationship, covered, subnet, pool);
             if (address != 0) {
                 return address;
             }
@@ -336,6 +383,13 @@ void offerOwn(const CoveredSubnet& covered, CalloutHandle& handle, const ConstSu
         .arg(refused.text);
 }
 
+// Kea crashes on a SKIP for what it takes for the client's reservation: better one OFFER too few.
+bool mayBeReservedFor(const CoveredSubnet& covered, const QueryContext& context, const ConstSubnet4Ptr& subnet,
+                      uint32_t address) {
+    return isReservedFor(context, address) || (covered.may_have_reservations && isKeptByKea(subnet, address)) ||
+           (context.flexible && isReserved(subnet, address));
+}
+
 } // namespace
 
 void leaseSelected(Service& service, CalloutHandle& handle) {
@@ -354,6 +408,7 @@ void leaseSelected(Service& service, CalloutHandle& handle) {
     QueryContextPtr context = contextOf(handle);
     failover_why why;
     uint32_t lifetime;
+    noteFlexible(*context, subnet, lease->addr_.toUint32());
     if (!context->refused && mayHave(*covered->relationship, *lease, query, *context, lifetime, why)) {
         lease->valid_lft_ = lifetime;
         return;
@@ -367,7 +422,7 @@ void leaseSelected(Service& service, CalloutHandle& handle) {
         handle.setStatus(CalloutHandle::NEXT_STEP_SKIP);
         return;
     }
-    if (isReservedFor(*context, lease->addr_.toUint32())) {
+    if (mayBeReservedFor(*covered, *context, subnet, lease->addr_.toUint32())) {
         // It was free when the query came in. SKIP would crash Kea 2.2 to 3.0 here; no address makes no OFFER.
         lease->addr_ = IOAddress::IPV4_ZERO_ADDRESS();
         return;
@@ -396,8 +451,10 @@ void leaseRenewed(Service& service, CalloutHandle& handle) {
         lifetime = 1;
     }
     lease->valid_lft_ = lifetime;
-    // From its cache Kea hands out what is left of the row, which is safe; "for ever" is not (kea-hooks, trap of 2.2).
-    if (lease->reuseable_valid_lft_ > lifetime) {
+    // From its cache Kea hands out what is left of the row, which is safe. But Kea 2.2 hands out "for ever", whatever the
+    // row says, where that is the configured lifetime.
+    bool endless = lease->reuseable_valid_lft_ == Lease::INFINITY_LFT && lease->current_valid_lft_ != Lease::INFINITY_LFT;
+    if (endless || lease->reuseable_valid_lft_ > lifetime) {
         lease->reuseable_valid_lft_ = 0;
     }
 }

@@ -368,6 +368,9 @@ ConstElementPtr sync(Service& service, const ConstElementPtr& given) {
 template <typename Command>
 ConstElementPtr answered(Command command, Service& service, const ConstElementPtr& arguments) {
     try {
+        if (!service.isRunning()) {
+            throw Refusal("the failover hook is not running: its start has failed, or is still to come; the log says why");
+        }
         return command(service, arguments);
     } catch (const std::exception& error) {
         return createAnswer(FAILOVER_ERROR_RESULT, error.what());
@@ -398,7 +401,7 @@ namespace {
 
 void completeStatus(Service& service, const ConstElementPtr& response) {
     ConstElementPtr arguments = response->get("arguments");
-    if (!arguments || arguments->getType() != Element::map) {
+    if (!arguments || arguments->getType() != Element::map || !service.isRunning()) {
         return;
     }
     ElementPtr list = Element::createList();

@@ -219,16 +219,30 @@ Lease4Collection rowsOf(const HWAddrPtr& hwaddr, const ClientIdPtr& id, const st
 
 // ---- Reservations ---------------------------------------------------------------------------------------------------
 
-bool mayHaveReservations(const SrvConfigPtr& config, const Subnet4Ptr& subnet) {
-    if (!HostMgr::instance().getHostDataSourceList().empty()) {
-        return true;
+namespace {
+
+// The subnet numbers under which the reservations for its clients stand.
+std::vector<SubnetID> placesOfReservations(const ConstSubnet4Ptr& subnet) {
+    std::vector<SubnetID> places;
+    if (subnet->getReservationsInSubnet()) {
+        places.push_back(subnet->getID());
     }
-    bool own = subnet->getReservationsInSubnet() && !config->getCfgHosts()->getAll4(subnet->getID()).empty();
-    bool global = subnet->getReservationsGlobal() && !config->getCfgHosts()->getAll4(SUBNET_ID_GLOBAL).empty();
-    return own || global;
+    if (subnet->getReservationsGlobal()) {
+        places.push_back(SUBNET_ID_GLOBAL);
+    }
+    return places;
 }
 
-std::vector<uint32_t> reservedAddresses(const SrvConfigPtr& config, SubnetID subnet) {
+} // namespace
+
+bool mayHaveReservations(const SrvConfigPtr& config, const Subnet4Ptr& subnet) {
+    std::vector<SubnetID> places = placesOfReservations(subnet);
+    return !HostMgr::instance().getHostDataSourceList().empty() ||
+           std::any_of(places.begin(), places.end(),
+                       [&](SubnetID id) { return !config->getCfgHosts()->getAll4(id).empty(); });
+}
+
+std::vector<uint32_t> reservedAddresses(const SrvConfigPtr& config, const ConstSubnet4Ptr& subnet) {
     std::vector<uint32_t> addresses;
     auto add = [&](const ConstHostCollection& hosts) {
         for (const ConstHostPtr& host : hosts) {
@@ -237,10 +251,12 @@ std::vector<uint32_t> reservedAddresses(const SrvConfigPtr& config, SubnetID sub
             }
         }
     };
-    // Not HostMgr::getAll4: at this time it still looks into the configuration of before.
-    add(static_cast<const CfgHosts&>(*config->getCfgHosts()).getAll4(subnet));
-    for (const HostDataSourcePtr& source : HostMgr::instance().getHostDataSourceList()) {
-        add(source->getAll4(subnet));
+    for (SubnetID id : placesOfReservations(subnet)) {
+        // Not HostMgr::getAll4: at this time it still looks into the configuration of before.
+        add(static_cast<const CfgHosts&>(*config->getCfgHosts()).getAll4(id));
+        for (const HostDataSourcePtr& source : HostMgr::instance().getHostDataSourceList()) {
+            add(source->getAll4(id));
+        }
     }
     return addresses;
 }
@@ -313,8 +329,21 @@ std::vector<uint32_t> reservationsFor(const Pkt4Ptr& query, const ConstSubnet4Pt
     return addresses;
 }
 
-bool isReserved(SubnetID subnet, uint32_t address) {
-    return bool(HostMgr::instance().get4(subnet, IOAddress(address)));
+bool isReserved(const ConstSubnet4Ptr& subnet, uint32_t address) {
+    std::vector<SubnetID> places = placesOfReservations(subnet);
+    return std::any_of(places.begin(), places.end(),
+                       [&](SubnetID id) { return bool(HostMgr::instance().get4(id, IOAddress(address))); });
+}
+
+bool isKeptByKea(const ConstSubnet4Ptr& subnet, uint32_t address) {
+    bool looks = subnet->getReservationsInSubnet() &&
+                 (!subnet->getReservationsOutOfPool() || !subnet->inPool(Lease::TYPE_V4, IOAddress(address)));
+    return looks && HostMgr::instance().get4(subnet->getID(), IOAddress(address));
+}
+
+bool hasFlexibleIdentifiers() {
+    const auto& types = CfgMgr::instance().getCurrentCfg()->getCfgHostOperations4()->getIdentifierTypes();
+    return std::find(types.begin(), types.end(), Host::IDENT_FLEX) != types.end();
 }
 
 } // namespace shim

@@ -37,11 +37,16 @@ isc::dhcp::Lease4Collection rowsOf(const isc::dhcp::HWAddrPtr& hwaddr, const isc
 
 // Can there be reservations in this subnet at all? Spares a query for each packet where there are none.
 bool mayHaveReservations(const isc::dhcp::SrvConfigPtr& config, const isc::dhcp::Subnet4Ptr& subnet);
-// The addresses of a subnet that are reserved, from the configuration and from host databases.
-std::vector<uint32_t> reservedAddresses(const isc::dhcp::SrvConfigPtr& config, isc::dhcp::SubnetID subnet);
+// The addresses that are reserved for clients of a subnet, from the configuration and from host databases, the global
+// reservations included where it takes them.
+std::vector<uint32_t> reservedAddresses(const isc::dhcp::SrvConfigPtr& config, const isc::dhcp::ConstSubnet4Ptr& subnet);
 // The addresses reserved for the client of a query in the subnet and those that share its network.
 std::vector<uint32_t> reservationsFor(const isc::dhcp::Pkt4Ptr& query, const isc::dhcp::ConstSubnet4Ptr& subnet);
-bool isReserved(isc::dhcp::SubnetID subnet, uint32_t address);
+bool isReserved(const isc::dhcp::ConstSubnet4Ptr& subnet, uint32_t address);
+// Does Kea by itself give the address to nobody but the client it is reserved for? Not where the reservation is global.
+bool isKeptByKea(const isc::dhcp::ConstSubnet4Ptr& subnet, uint32_t address);
+// Another library makes flexible identifiers, after subnet4_select: only Kea knows whose such a reservation is.
+bool hasFlexibleIdentifiers();
 
 } // namespace shim
 

@@ -160,7 +160,6 @@ void Service::coverSubnets(const SrvConfigPtr& config) {
             if (wanted.empty() || wanted.count(subnet->getID()) > 0) {
                 CoveredSubnet& covered = subnets_[subnet->getID()];
                 covered.relationship = r.get();
-                covered.may_have_reservations = mayHaveReservations(config, subnet);
                 warnOfSubnet(subnet, *r);
             }
         }
@@ -182,6 +181,8 @@ void Service::coverSubnets(const SrvConfigPtr& config) {
                                            << " of the same shared network, and Kea moves clients between them");
             }
             covered.network_ids.push_back(sibling);
+            covered.may_have_reservations =
+                covered.may_have_reservations || mayHaveReservations(config, config->getCfgSubnets4()->getSubnet(sibling));
         }
     }
 }
@@ -297,7 +298,7 @@ void Service::restore(Relationship& r, const SrvConfigPtr& config) {
     }
     for (const auto& [id, covered] : subnets_) {
         if (covered.relationship == &r) {
-            for (uint32_t address : reservedAddresses(config, id)) {
+            for (uint32_t address : reservedAddresses(config, config->getCfgSubnets4()->getSubnet(id))) {
                 failover_reserve(r.core_, address);
             }
         }

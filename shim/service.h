@@ -73,7 +73,7 @@ struct CoveredSubnet {
     Relationship* relationship = nullptr;
     std::set<isc::dhcp::SubnetID> network; // itself and those of its shared network
     std::vector<uint32_t> network_ids;     // the same, for the core
-    bool may_have_reservations = false;
+    bool may_have_reservations = false;    // in any of them
 };
 
 class Service {
@@ -89,6 +89,10 @@ public:
     // Notes the end of service, drains the database, closes everything.
     void stop();
 
+    // False before the start, and when it has failed: there are no cores then.
+    bool isRunning() const {
+        return started_;
+    }
     // Null: no relationship covers the subnet.
     const CoveredSubnet* covering(isc::dhcp::SubnetID subnet) const;
     // The start has failed, and this subnet was to be covered: without failover's rules nobody may be served from it.

@@ -4,13 +4,14 @@ import dataclasses
 import ipaddress
 import math
 
-from dhcpd import Dhcpd
+from dhcpd import Dhcpd, DhcpdLease
 
 # The names in the answer of the hook's command failover-binding, and the values of "owner" there.
 COMMAND, ARGUMENT = "failover-binding", "ip-address"
 FIELD_STATE, FIELD_OWNER, FIELD_ENDS = "binding-state", "owner", "ends"
 FIELD_HARDWARE, FIELD_CLIENT_ID = "hw-address", "client-id"
-OWNED_HERE, OWNED_THERE = "mine", "partner"
+OWNED_HERE, OWNED_THERE = "mine", "the partner's"
+NEVER = "never"     # an end that doesn't come
 
 OTHER_HOST = {"srv1": "srv2", "srv2": "srv1"}
 FREE_STATES = ("free", "backup")
@@ -28,12 +29,13 @@ class Binding:
 
 def kea_binding(kea, address):
     answer = kea.query(COMMAND, **{ARGUMENT: address})
-    state = answer[FIELD_STATE]
+    state = answer[FIELD_STATE].lower()
     if state in FREE_STATES:
         owners = {OWNED_HERE: kea.host.name, OWNED_THERE: OTHER_HOST[kea.host.name]}
         return Binding("free", owners[answer[FIELD_OWNER]])
     client_id = answer.get(FIELD_CLIENT_ID)
-    return Binding(state, None, answer.get(FIELD_ENDS), answer.get(FIELD_HARDWARE) or None,
+    ends = answer.get(FIELD_ENDS)
+    return Binding(state, None, math.inf if ends == NEVER else ends, answer.get(FIELD_HARDWARE) or None,
                    client_id.replace(":", "").lower() if client_id else None)
 
 
@@ -48,7 +50,9 @@ def view(server, addresses, primary_host="srv1"):
     """{address: Binding}, as this server sees it."""
     if isinstance(server, Dhcpd):
         leases = server.leases()
-        return {address: dhcpd_binding(leases[address], primary_host) for address in addresses if address in leases}
+        # What nobody ever used is not in a lease file that dhcpd has written anew.
+        unused = DhcpdLease("", "free")
+        return {address: dhcpd_binding(leases.get(address, unused), primary_host) for address in addresses}
     return {address: kea_binding(server, address) for address in addresses}
 
 

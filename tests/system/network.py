@@ -84,6 +84,7 @@ class Switch:
         self.namespace = namespace
         self.name = name
         self.ports = {}
+        self.macs = {}
         self.impaired = set()       # hosts that don't hear everything
         namespace.ip(f"link add name br-{name} type bridge forward_delay 0 mcast_snooping 0", f"link set br-{name} up")
 
@@ -96,6 +97,13 @@ class Switch:
                           f"link set {port} master br-{self.name} up")
         host.namespace.ip(*([f"addr add {address} broadcast + dev {interface}"] if address else []),
                           f"link set {interface} up")
+        self.macs[host.name] = mac
+        self._know(host.name, "replace")
+
+    def _know(self, host, how):
+        """From the start, since what comes for a host that was never heard goes to all, whom raw sockets would hear."""
+        run("ip", "netns", "exec", self.namespace.name, "bridge", "fdb", how, self.macs[host], "dev", self.ports[host],
+            "master", "static")
 
     def _set(self, host, *settings):
         run("ip", "netns", "exec", self.namespace.name, "bridge", "link", "set", "dev", self.ports[host], *settings)
@@ -109,6 +117,7 @@ class Switch:
     def cut_towards(self, host):
         """One way only: nothing reaches this host any more, but it is still heard."""
         self.impaired.add(host)
+        self._know(host, "del")
         self._set(host, "learning", "off", "flood", "off", "mcast_flood", "off", "bcast_flood", "off")
         self.namespace.ip(f"link set {self.ports[host]} type bridge_slave fdb_flush")
 
@@ -118,6 +127,7 @@ class Switch:
         for name in self.ports:
             self._set(name, "state", "3")
             self._set(name, "learning", "on", "flood", "on", "mcast_flood", "on", "bcast_flood", "on")
+            self._know(name, "replace")
 
 
 def remove_leftovers(pattern):

@@ -359,15 +359,17 @@ class KeaWithHook:
 def test_views_of_kea_and_dhcpd_compare():
     leases, _ = parse_lease_file(LEASE_FILE)
     theirs = {"10.64.1.1": dhcpd_binding(leases["10.64.1.1"], "srv1")}
-    kea = KeaWithHook("srv2", **{"binding-state": "active", "ends": math.inf, "hw-address": "0a:00:00:00:00:01",
+    kea = KeaWithHook("srv2", **{"binding-state": "ACTIVE", "ends": math.inf, "hw-address": "0a:00:00:00:00:01",
                                  "client-id": "01:0A:22:5C:61"})
+    assert differences(view(kea, ["10.64.1.1"]), theirs) == []
+    kea.answer |= {"ends": "never"}
     assert differences(view(kea, ["10.64.1.1"]), theirs) == []
     kea.answer |= {"ends": 5, "hw-address": "0a:00:00:00:00:02"}
     assert differences(view(kea, ["10.64.1.1"]), theirs) == [
         "10.64.1.1: ends 5 / inf", "10.64.1.1: hardware 0a:00:00:00:00:02 / 0a:00:00:00:00:01"]
 
-    kea.answer = {"binding-state": "free", "owner": "mine"}
-    other = KeaWithHook("srv1", **{"binding-state": "backup", "owner": "partner"})
+    kea.answer = {"binding-state": "FREE", "owner": "mine"}
+    other = KeaWithHook("srv1", **{"binding-state": "FREE", "owner": "the partner's"})
     assert_same_view(kea, other, ["10.64.1.1"])
     assert view(kea, ["10.64.1.1"])["10.64.1.1"] == dhcpd_binding(DhcpdLease("10.64.1.1", "backup"), "srv1")
     other.answer["owner"] = "mine"

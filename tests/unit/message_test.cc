@@ -2,6 +2,7 @@
 //
 // The wire format: dhcpd's exact bytes, every option, everything malformed, and times at the ends of their
 // range.
+#include <algorithm>
 #include <cstring>
 #include <gtest/gtest.h>
 #include <map>
@@ -605,7 +606,7 @@ TEST(Message, RefusesBindingsBatchedInOneBndupd) {
     EXPECT_EQ(FAILOVER_REPEATED_OPTION, d.result);
 }
 
-TEST(Message, TakesAMessageApartOfWhateverBytesComeIn) {
+TEST(Message, ReadFromRandomBytesIsWrittenAndReadAlike) {
     // Whatever decodes can be written, and says the same when it is read again.
     std::mt19937 random(1);
     int decoded = 0;

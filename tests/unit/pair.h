@@ -89,6 +89,7 @@ public:
         failover_destroy(core_);
         core_ = nullptr;
         pending_.clear();
+        connections_.clear();
     }
     void lose_database() {
         record_.reset();
@@ -149,6 +150,10 @@ public:
         return std::any_of(log_.begin(), log_.end(), [&](auto& line) { return line.find(text) != std::string::npos; });
     }
 
+    void forget_connection(int id) {
+        connections_.erase(std::remove(connections_.begin(), connections_.end(), id), connections_.end());
+    }
+
     failover_config config_;
     uint32_t first_, last_;
     std::optional<failover_record> record_;
@@ -158,6 +163,7 @@ public:
     std::vector<std::string> log_;
     std::string process_ = "process-1";
     bool disk_works_ = true;
+    std::vector<int> connections_; // that its transport has
     int64_t ahead_ = 0; // seconds by which this server's wall clock is ahead of the true time
     failover* core_ = nullptr;
 
@@ -444,6 +450,7 @@ protected:
             open_.erase(std::remove(open_.begin(), open_.end(), id), open_.end());
             for (Server* x : {p.get(), s.get()}) {
                 if (x->core_ != nullptr) {
+                    x->forget_connection(id);
                     failover_disconnected(x->core_, id, "Connection reset by peer", at(*x));
                 }
             }
@@ -481,6 +488,7 @@ private:
             if (action.type == FAILOVER_ACTION_DIAL) {
                 dial(x);
             } else {
+                x->forget_connection(action.connection);
                 close(other(x), action.connection);
             }
         }
@@ -497,9 +505,12 @@ private:
         if (!failover_connected(x->core_, id, true, at(*x))) {
             return;
         }
+        x->connections_.push_back(id);
         if (!failover_connected(y->core_, id, false, at(*y))) {
             failover_disconnected(x->core_, id, "closed by the partner", at(*x));
+            return;
         }
+        y->connections_.push_back(id);
     }
     void close(Server* to, int id) {
         if (!cut_) {
@@ -515,9 +526,9 @@ private:
     }
     void send(Server* x) {
         uint8_t buffer[4 * FAILOVER_MESSAGE_SIZE_MAX];
-        for (int id : open_) {
+        for (int id : x->connections_) {
             size_t size = failover_output(x->core_, id, buffer, sizeof(buffer), at(*x));
-            if (size > 0 && !cut_) {
+            if (size > 0 && !cut_ && std::count(open_.begin(), open_.end(), id) > 0) {
                 in_flight_.push_back(Chunk{other(x), id, std::vector<uint8_t>(buffer, buffer + size)});
             }
         }
@@ -527,6 +538,7 @@ private:
             return;
         }
         if (c.bytes.empty()) {
+            c.to->forget_connection(c.id);
             failover_disconnected(c.to->core_, c.id, "closed by the partner", at(*c.to));
         } else {
             failover_received(c.to->core_, c.id, c.bytes.data(), c.bytes.size(), at(*c.to));

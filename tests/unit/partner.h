@@ -22,6 +22,10 @@ struct Received {
     Bytes bytes;
     failover_message m{};
 
+    Received() = default;
+    Received(Received &&) = default;
+    Received &operator=(Received &&) = default;
+
     bool has(failover_option option) const {
         return failover_has(&m, option);
     }
