@@ -391,7 +391,9 @@ static void configure_mclt(struct failover *f) {
     if (!says || f->record.mclt == f->config.mclt) {
         return;
     }
-    f->record.mclt_before = (uint32_t)core_wait_mclt(f);
+    if (f->record.mclt_taken != 0) {
+        f->record.mclt_before = (uint32_t)core_wait_mclt(f); /* else the partner still has the one before */
+    }
     f->record.mclt = f->config.mclt;
     f->record.mclt_taken = 0;
 }

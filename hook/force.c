@@ -111,8 +111,13 @@ void force_effects(const struct failover *f, const struct failover_force *force,
     default:
         effect(plan, "No client is served until the server is restarted, when it comes back through recover, or another "
                      "state is forced.");
-        effect(plan, linked(f) ? "The partner is told and goes to partner-down by itself."
-                               : "The partner can't be told: there is no connection with it.");
+        if (linked(f)) {
+            effect(plan, "The partner is told and goes to partner-down by itself.");
+        } else if (plan->let_link_go) {
+            effect(plan, "The link is let go for a few seconds, in which the partner is told if it is there.");
+        } else {
+            effect(plan, "The partner can't be told: there is no connection with it.");
+        }
         break;
     }
 }

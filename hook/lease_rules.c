@@ -306,6 +306,16 @@ static int64_t waiting_since(struct failover *f, struct waiting_client *clients,
     return f->now.mono - w->first;
 }
 
+void lease_rules_partner_answered(struct failover *f, const struct failover_client *client) {
+    bool has_id = client->id_length > 0;
+    uint64_t hash = has_id ? hash_of(client->id, client->id_length)
+                           : hash_of(client->hardware + 1, client->hardware_length - 1u);
+    struct waiting_client *w = &f->balanced[hash % WAITING_CLIENTS];
+    if (w->hash == hash) {
+        w->hash = 0;
+    }
+}
+
 static bool partner_has_free(struct failover *f, const struct failover_discover *d) {
     for (size_t i = 0; i < f->table.pool_count; i++) {
         const struct pool *p = &f->table.pools[i];
@@ -477,10 +487,8 @@ bool failover_bound(struct failover *f, const struct failover_ask *ask, int64_t 
         lease_rules_begin_lease(e);
         e->made_partner_down = f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing;
     }
-    if (e->status != FAILOVER_ACTIVE) {
-        e->status = FAILOVER_ACTIVE;
-        e->starts = cltt;
-    }
+    e->status = FAILOVER_ACTIVE;
+    e->starts = cltt; /* of every grant, as dhcpd has it (3.3) */
     bool infinite = granted == FAILOVER_LIFETIME_INFINITE;
     e->given = infinite ? FAILOVER_TIME_INFINITE : cltt + (int64_t)granted;
     e->ends = time_max(e->ends, e->given); /* rule 2 */
@@ -561,7 +569,7 @@ int64_t lease_rules_due(const struct failover *f, const struct entry *e) {
         return may_expire(f) ? e->ends : INT64_MAX;
     }
     if (e->status == FAILOVER_FREE) {
-        return e->ends > core_sure_now(f) ? e->ends : INT64_MAX;
+        return e->listed || e->reserved ? INT64_MAX : e->ends; /* whatever the clock has been doing since */
     }
     if (e->status == FAILOVER_ABANDONED) {
         bool primary = f->state == FAILOVER_NORMAL && linked(f) && f->peer.wire_primary;

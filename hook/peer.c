@@ -15,8 +15,7 @@
 #define HANDSHAKE_MS 10000
 /* Connections that have not completed CONNECT: one that we dialled, two that we accepted. */
 #define ACCEPTED_MAX 2
-/* Draft 5.10: seconds of clock difference that are refused, and warned of. */
-#define SKEW_LIMIT   60
+/* Draft 5.10: seconds of clock difference that are warned of; SKEW_LIMIT is refused. */
 #define SKEW_WARNING 30
 /* A partner that says nothing useful about its limits gets these. */
 #define RECEIVE_TIMER_MIN 3
@@ -257,9 +256,12 @@ static void note_skew(struct failover *f, int64_t skew) {
 static void learn_mclt(struct failover *f, uint32_t mclt) {
     if (f->record.mclt != mclt) {
         core_log(f, FAILOVER_INFO, "the primary's MCLT is %u s", mclt);
-        f->record.mclt_before = (uint32_t)core_wait_mclt(f);
+        bool learnt = f->record.mclt_taken != 0; /* else it was only this server's configuration, and never in force */
+        f->record.mclt_before = learnt ? (uint32_t)core_wait_mclt(f) : 0;
         f->record.mclt = mclt;
-        f->record.mclt_taken = 0;
+        f->record.mclt_taken = f->now.wall;
+        core_store(f);
+        f->state_stored = f->sequence; /* STATE tells the primary that it is taken */
     }
     if (f->record.mclt_taken == 0) {
         f->record.mclt_taken = f->now.wall;
@@ -382,9 +384,6 @@ static void connectack_received(struct failover *f, struct connection *c, const 
         disconnect(f, c, FAILOVER_REJECT_TIME_MISMATCH, "time offset too large");
         return;
     }
-    if (f->record.mclt_taken == 0) {
-        f->record.mclt_taken = f->now.wall;
-    }
     link_up(f, c, m);
 }
 
@@ -490,6 +489,11 @@ static void state_message(struct failover *f, const struct failover_message *m) 
     }
     if (f->peer.partner_is_ours && failover_has(m, FAILOVER_OPT_VENDOR_SPECIFIC_OPTIONS)) {
         take_vendor_record(f, m->vendor_specific_options);
+    }
+    if (f->record.mclt_taken == 0) {
+        /* It came with CONNECT, and the secondary's STATE leaves when it has that on disk. */
+        f->record.mclt_taken = f->now.wall;
+        core_store(f);
     }
     state_received(f, m);
 }

@@ -9,6 +9,9 @@
 extern "C" {
 #endif
 
+/* Draft 5.10: seconds of clock difference beyond which no connection is made. */
+#define SKEW_LIMIT 60
+
 /*
  * Queues a message for the link; it leaves when everything up to `barrier` is on disk. Byte strings in it must live as
  * long as the relationship. Without a link nothing happens.

@@ -203,11 +203,13 @@ enum condition { SOUND, EMPTY, UNUSABLE, UNREACHABLE };
 
 /* How the opened database is; `bad` says why it is UNUSABLE. */
 static enum condition examine(sqlite3 *db, const char **bad) {
-    int64_t version, application, tables;
+    int64_t version, application, tables, ours;
     bool passes;
     *bad = "it is damaged or no SQLite database";
     if (!read_number(db, "PRAGMA user_version", &version) || !read_number(db, "PRAGMA application_id", &application) ||
-        !read_number(db, "SELECT count(*) FROM sqlite_master", &tables)) {
+        !read_number(db, "SELECT count(*) FROM sqlite_master", &tables) ||
+        !read_number(db, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('relationship', 'binding')",
+                     &ours)) {
         return is_damage(db) ? UNUSABLE : UNREACHABLE;
     }
     if (version == 0 && application == 0 && tables == 0) {
@@ -222,6 +224,9 @@ static enum condition examine(sqlite3 *db, const char **bad) {
         return UNUSABLE;
     }
     *bad = "it is damaged";
+    if (ours != 2) {
+        return UNUSABLE; /* without one of its tables half of what was known is gone */
+    }
     if (!check(db, &passes)) {
         return is_damage(db) ? UNUSABLE : UNREACHABLE;
     }

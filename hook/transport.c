@@ -25,6 +25,9 @@
  * without a break is read in portions, with a pause (ms) after each.
  */
 #define READ_BUDGET 65536
+/* Strangers in any number must not keep the partner out of the listening socket's queue. */
+#define ACCEPT_BUDGET 64
+#define BACKLOG       128
 #define PAUSE_MS    1
 #define BUFFER_MAX  262144
 
@@ -167,7 +170,7 @@ static int open_listener(struct failover_peer_address local) {
         return -1;
     }
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 16) < 0) {
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, BACKLOG) < 0) {
         int error = errno;
         close(fd);
         errno = error;
@@ -256,8 +259,8 @@ static void pause_listening(struct failover_transport *t, struct socket *listene
     t->listen_again = mono_now() + LISTEN_MS;
 }
 
-/* A stranger gets no byte. */
-static void accept_one(struct failover_transport *t, struct socket *listener) {
+/* A stranger gets no byte. False: nobody else waits. */
+static bool accept_one(struct failover_transport *t, struct socket *listener) {
     struct sockaddr_in address;
     socklen_t length = sizeof(address);
     int fd = accept4(listener->fd, (struct sockaddr *)&address, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -265,22 +268,30 @@ static void accept_one(struct failover_transport *t, struct socket *listener) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             pause_listening(t, listener);
         }
-        return;
+        return false;
     }
     int peer = peer_from(t, listener, ntohl(address.sin_addr.s_addr));
     if (peer < 0) {
         struct failover_peer_address from = {ntohl(address.sin_addr.s_addr), ntohs(address.sin_port)};
         say(t, FAILOVER_DEBUG, "connection refused: no partner has the address", from, "closed");
         close(fd);
-        return;
+        return true;
     }
     struct socket *s = add_socket(t, DIALLING, fd, peer);
     if (s == NULL) {
-        return;
+        return false;
     }
     become_connected(t, s);
     if (!t->events.accepted(t->events.context, peer, s->connection)) {
         drop(s);
+    }
+    return true;
+}
+
+static void accept_some(struct failover_transport *t, struct socket *listener) {
+    int budget = ACCEPT_BUDGET;
+    while (budget > 0 && accept_one(t, listener)) {
+        budget--;
     }
 }
 
@@ -503,7 +514,7 @@ static void dispatch_one(struct failover_transport *t, struct socket *s, uint32_
         drain(s->fd);
         break;
     case LISTENER:
-        accept_one(t, s);
+        accept_some(t, s);
         break;
     case DIALLING:
         dial_done(t, s);

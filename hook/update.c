@@ -19,8 +19,14 @@ static void build(struct failover *f, const struct entry *e, struct failover_mes
     m->assigned_ip_address = table_address(&f->table, e);
     m->binding_status = e->status == FAILOVER_FREE ? (uint8_t)balance_to_wire(f, e) : e->status;
     m->lease_expiration_time = e->ends;
-    /* A release ends what was promised; here `sent` stays, until the partner has acknowledged that. */
-    m->potential_expiration_time = e->status == FAILOVER_RELEASED ? e->ends : e->sent;
+    m->potential_expiration_time = e->sent;
+    if (e->status == FAILOVER_RELEASED) {
+        /* A release ends what was promised; here `sent` stays, until the partner has acknowledged that. */
+        m->potential_expiration_time = e->ends;
+    } else if (e->status == FAILOVER_ACTIVE) {
+        /* Who asks for what it has told us itself gets that back, lest both forget it and leases shrink to the MCLT. */
+        m->potential_expiration_time = time_max(e->sent, e->received);
+    }
     m->start_time_of_state = e->starts;
     failover_put(m, FAILOVER_OPT_ASSIGNED_IP_ADDRESS);
     failover_put(m, FAILOVER_OPT_BINDING_STATUS);
@@ -250,6 +256,14 @@ static void rejected(struct failover *f, struct entry *e, const struct failover_
     }
 }
 
+/*
+ * What the lease was promised is over. A dhcpd that were told a later potential expiry with a free address, in an answer
+ * to its UPDREQALL, would give the address for that much longer than the MCLT (3.2).
+ */
+static void forget_promise(const struct failover *f, struct entry *e) {
+    e->sent = time_min(e->ends, f->now.wall);
+}
+
 static void accepted(struct failover *f, struct entry *e) {
     f->counters.updates_acked++;
     core_change(f, e);
@@ -264,6 +278,7 @@ static void accepted(struct failover *f, struct entry *e) {
         /* 5.2.2: only now does the address become available again, and it is the primary's. */
         e->status = FAILOVER_FREE;
         e->owner = (uint8_t)balance_from_wire(f, FAILOVER_FREE);
+        forget_promise(f, e);
     }
     core_changed(f, e, QUIET);
     if (freed) {
@@ -307,7 +322,8 @@ static const uint8_t checks[FAILOVER_BINDING_STATUSES][FAILOVER_BINDING_STATUSES
     [FAILOVER_EXPIRED] = {[FAILOVER_ACTIVE] = LATER_CLTT},
     [FAILOVER_RELEASED] = {[FAILOVER_ACTIVE] = LATER_CLTT, [FAILOVER_EXPIRED] = LATER_CLTT},
     [FAILOVER_RESET] = {[FAILOVER_ACTIVE] = AFTER_STATE},
-    [FAILOVER_ABANDONED] = {[FAILOVER_EXPIRED] = PROBATION,
+    [FAILOVER_ABANDONED] = {[FAILOVER_ACTIVE] = AFTER_STATE, /* softer than (4): it is leased there again */
+                            [FAILOVER_EXPIRED] = PROBATION,
                             [FAILOVER_RELEASED] = PROBATION,
                             [FAILOVER_FREE] = PROBATION,
                             [FAILOVER_BACKUP] = PROBATION},
@@ -524,6 +540,7 @@ static void become_free(struct failover *f, struct entry *e, const struct failov
     e->ends = has_end && m->lease_expiration_time != FAILOVER_TIME_INFINITE ? m->lease_expiration_time : 0;
     e->update_due = false;
     take_times(e, m);
+    forget_promise(f, e);
 }
 
 static void become_abandoned(struct failover *f, struct entry *e, const struct failover_message *m) {
@@ -558,6 +575,7 @@ static struct refusal accept(struct failover *f, struct entry *e, const struct f
     }
     if (m->binding_status == FAILOVER_ACTIVE) {
         become_active(f, e, m, same);
+        lease_rules_partner_answered(f, client);
     } else if (m->binding_status == FAILOVER_ABANDONED) {
         become_abandoned(f, e, m);
     } else {
@@ -641,7 +659,15 @@ static struct refusal receive(struct failover *f, const struct failover_message 
     return refusal;
 }
 
+/* Nothing has happened in the future, whatever the partner says: only its clock may be ahead, by no more than the limit. */
+static int64_t past(const struct failover *f, int64_t time) {
+    return time_min(time, f->now.wall + SKEW_LIMIT);
+}
+
 void update_received(struct failover *f, const struct failover_message *m) {
+    struct failover_message update = *m;
+    update.client_last_transaction_time = past(f, m->client_last_transaction_time);
+    update.start_time_of_state = past(f, m->start_time_of_state);
     f->counters.updates_received++;
-    answer(f, m, receive(f, m));
+    answer(f, &update, receive(f, &update));
 }

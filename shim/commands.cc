@@ -51,7 +51,11 @@ public:
         return map_->contains(name);
     }
     std::string text(const std::string& name) const {
-        return value(name, Element::string, "a string")->stringValue();
+        std::string text = value(name, Element::string, "a string")->stringValue();
+        if (text.find('\0') != std::string::npos) {
+            throw Refusal("the argument \"" + name + "\" must have no NUL character");
+        }
+        return text;
     }
     bool flag(const std::string& name) const {
         return has(name) && value(name, Element::boolean, "true or false")->boolValue();

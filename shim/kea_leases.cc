@@ -51,8 +51,8 @@ HWAddrPtr hwaddrOf(const failover_client& client) {
 }
 
 ClientIdPtr clientIdOf(const failover_client& client) {
-    // Kea takes no identifier of one byte.
-    if (client.id_length < ClientId::MIN_CLIENT_ID_LEN) {
+    // Kea takes no identifier of one byte, nor one of more than 128. A partner that isn't ours does.
+    if (client.id_length < ClientId::MIN_CLIENT_ID_LEN || client.id_length > ClientId::MAX_CLIENT_ID_LEN) {
         return ClientIdPtr();
     }
     return ClientIdPtr(new ClientId(std::vector<uint8_t>(client.id, client.id + client.id_length)));

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <dhcp/iface_mgr.h>
 #include <dhcpsrv/cfg_shared_networks.h>
+#include <dhcpsrv/cfgmgr.h>
 #include <dhcpsrv/lease_mgr_factory.h>
 #include <dhcpsrv/pool.h>
 #include <dhcpsrv/shared_network.h>
@@ -16,6 +17,8 @@
 using namespace isc::dhcp;
 using isc::ConfigError;
 using isc::asiolink::IOAddress;
+using isc::data::ConstElementPtr;
+using isc::data::Element;
 
 namespace shim {
 namespace {
@@ -192,9 +195,45 @@ const CoveredSubnet* Service::covering(SubnetID subnet) const {
     return started_ && found != subnets_.end() ? &found->second : nullptr;
 }
 
+namespace {
+
+// Do these parameters of a library, which were good once, make a relationship cover the subnet?
+bool coveredBy(const ConstElementPtr& parameters, SubnetID subnet) {
+    ConstElementPtr relationships;
+    if (parameters && parameters->getType() == Element::map) {
+        relationships = parameters->get("relationships");
+    }
+    if (!relationships || relationships->getType() != Element::list) {
+        return false; // another library's
+    }
+    for (const auto& relationship : relationships->listValue()) {
+        ConstElementPtr subnets = relationship->get("subnets");
+        if (!subnets) {
+            return true;
+        }
+        for (const auto& id : subnets->listValue()) {
+            if (id->intValue() == int64_t(subnet)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+} // namespace
+
 bool Service::isOrphan(SubnetID subnet) const {
+    if (started_) {
+        return false;
+    }
     for (const auto& r : relationships_) {
-        if (!started_ && (r->parameters.subnets.empty() || r->parameters.subnets.count(subnet) > 0)) {
+        if (r->parameters.subnets.empty() || r->parameters.subnets.count(subnet) > 0) {
+            return true;
+        }
+    }
+    // When a reconfiguration fails Kea serves on with the one before, in which other subnets may have been covered.
+    for (const auto& library : CfgMgr::instance().getCurrentCfg()->getHooksConfig().get()) {
+        if (coveredBy(library.second, subnet)) {
             return true;
         }
     }
@@ -219,7 +258,7 @@ void Service::openStore() {
     if (store_ == nullptr) {
         isc_throw(ConfigError, "database: " << why.text);
     }
-    if (result != FAILOVER_STORE_OPENED && result != FAILOVER_STORE_CREATED) {
+    if (result == FAILOVER_STORE_PUT_ASIDE) { // that it can't be written the core will say
         LOG_ERROR(logger, FAILOVER_DATABASE).arg(why.text);
     }
     for (const auto& r : relationships_) {

@@ -95,7 +95,8 @@ public:
     }
     // Null: no relationship covers the subnet.
     const CoveredSubnet* covering(isc::dhcp::SubnetID subnet) const;
-    // The start has failed, and this subnet was to be covered: without failover's rules nobody may be served from it.
+    // The start has failed, and this subnet was to be covered, or was covered by the configuration that then stays in
+    // force: without failover's rules nobody may be served from it.
     bool isOrphan(isc::dhcp::SubnetID subnet) const;
     const std::vector<std::unique_ptr<Relationship>>& relationships() const {
         return relationships_;

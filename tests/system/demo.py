@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from kea import subnet
+from hook import ends, pair_config, roles, serve, small, status, wait_states
 from packet import load_balance_bucket, mac_bytes
 from process import wait_until
 from real_clients import Udhcpc
@@ -46,30 +46,14 @@ def force(server, state, **arguments):
     return answer["arguments"]
 
 
-def status(server):
-    return server.command("failover-status")["arguments"]["relationships"][0]
-
-
-def states(*servers):
-    return "/".join(status(server)["state"] for server in servers)
-
-
-def wait_states(wanted, *servers, timeout=40):
-    wait_until(lambda: states(*servers) == wanted, timeout, lambda: f"states {wanted}, but {states(*servers)}")
-
-
 def lifetime_near(event, wanted):
     """The client and the server don't read their clocks in the same moment."""
     return wanted - 2 <= event.lifetime <= wanted
 
 
-def binding(server, address):
-    return server.command("failover-binding", ip_address=address)["arguments"]
-
-
-def wait_known(server, lease):
+def wait_told(server, lease):
     """The partner has been told of the lease, up to its present end."""
-    wait_until(lambda: binding(server, lease.address).get("ends", 0) >= time.time() + lease.lifetime - 3, 5,
+    wait_until(lambda: ends(server, lease.address) >= time.time() + lease.lifetime - 3, 5,
                f"the partner knows the lease of {lease.address}")
 
 
@@ -86,11 +70,11 @@ def in_normal(client, secondary):
     client.start()
     first = client.wait_bound()
     check(lifetime_near(first, MCLT), f"the first lease is for {first.lifetime} s")
-    wait_known(secondary, first)
+    wait_told(secondary, first)
     show(f"a new client gets {first.address} for {first.lifetime} s (the MCLT), and both servers know it")
     renewed = client.wait_event("renew")
     check(lifetime_near(renewed, LEASE), f"the renewal in normal is for {renewed.lifetime} s")
-    wait_known(secondary, renewed)
+    wait_told(secondary, renewed)
     show(f"it renews: {renewed.lifetime} s, the configured lease time, since the partner has acknowledged the lease")
     return first.address
 
@@ -110,12 +94,6 @@ def interrupted(bed, client, primary, secondary, address):
     other = client.wait_event("bound", after=1)
     check(other.address != address and lifetime_near(other, MCLT), f"after the DHCPNAK it has {other}")
     show(f"its second renewal is refused (DHCPNAK), and it gets {other.address} for {other.lifetime} s instead")
-
-
-def serve(client, server):
-    """A lease of this server's; nothing if it has no address to offer."""
-    offers = client.discover(secs=10, to=server)
-    return offers and client.request(offers[0])
 
 
 def partner_down(bed, primary):
@@ -142,24 +120,20 @@ def partner_returns(bed, primary, secondary):
     secondary.wait_log("state startup -> recover", timeout=20)
     show("the partner returns by way of recover: silent, while the first sends it everything and serves on")
     wait_states("normal/normal", primary, secondary, timeout=60)
-    roles = status(primary)["role"], status(secondary)["role"]
-    check(roles == ("primary", "secondary"), f"roles {roles}")
+    check(roles(primary, secondary) == "primary/secondary", f"roles {roles(primary, secondary)}")
     show("both servers are back: normal/normal")
 
 
 def planned_shutdown(primary, secondary):
     force(primary, "shutdown")
     wait_states("shutdown/partner-down", primary, secondary, timeout=5)
-    roles = status(primary)["role"], status(secondary)["role"]
-    check(roles == ("secondary", "primary"), f"roles {roles}")
+    check(roles(primary, secondary) == "secondary/primary", f"roles {roles(primary, secondary)}")
     show("curl: force-state shutdown on the first -> the second is told, goes to partner-down and is primary now")
 
 
 def demonstrate(bed, library):
-    parameters = bed.failover_parameters(mclt=MCLT)
-    config = bed.kea_config(hooks=[(library, parameters)], valid_lifetime=LEASE,
-                            subnets=[subnet(pools=[f"10.64.1.1 - 10.64.1.{POOL}"])])
-    primary, secondary = bed.kea_pair(config)
+    primary, secondary = bed.kea_pair(pair_config(bed, library, {"mclt": MCLT}, valid_lifetime=LEASE,
+                                                  subnets=[small(POOL)]))
     primary.rest("failover-status")     # starts its control agent
     wait_states("normal/normal", primary, secondary)
     free = status(primary)["bindings"]

@@ -152,7 +152,7 @@ def parse_lease_file(text):
 # --- the server ------------------------------------------------------------------------------------------------
 
 class Dhcpd(Daemon):
-    """One dhcpd. `config` is what dhcpd_config() makes and may be changed between runs."""
+    """One dhcpd. `config` is what dhcpd_config() makes and may be changed between runs; so may `environment`."""
     answers_in_order = True
     clean_exits = (0, -signal.SIGTERM)
 
@@ -160,6 +160,7 @@ class Dhcpd(Daemon):
         super().__init__(host, "dhcpd")
         self.config = config
         self.relationship = relationship
+        self.environment = {}
         self.lease_path = os.path.join(host.path, "dhcpd.leases")
 
     @property
@@ -173,7 +174,8 @@ class Dhcpd(Daemon):
         here = self.host.self_path
         # -d: the log to stderr. -user, -group: Debian's build would drop to an account that can't write here.
         self.spawn([self.host.program("dhcpd"), "-4", "-f", "-d", "-user", "root", "-group", "root",
-                    "-cf", f"{here}/dhcpd.conf", "-lf", f"{here}/dhcpd.leases", "-pf", f"{here}/dhcpd.pid", "eth0"])
+                    "-cf", f"{here}/dhcpd.conf", "-lf", f"{here}/dhcpd.leases", "-pf", f"{here}/dhcpd.pid", "eth0"],
+                   self.environment)
         if wait:
             self.wait_ready(timeout)
 

@@ -134,7 +134,8 @@ def wait_same_view(one, other, addresses, timeout=10):
 
 def log_lines(server, pattern, since=None):
     """The lines of the hook that match a regular expression."""
-    return [line for line in server.log.text(since).splitlines() if "failover-hooks" in line and re.search(pattern, line)]
+    return [line for line in server.log.text(since).splitlines()
+            if "failover-hooks" in line and re.search(pattern, line)]
 
 
 # --- what is done to it --------------------------------------------------------------------------------------------

@@ -104,7 +104,8 @@ class Daemon:
                                             stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
     def is_alive(self):
-        return self.process is not None and self.process.poll() is None
+        process = self.process      # which another thread may be about to end
+        return process is not None and process.poll() is None
 
     def is_responsive(self):
         return self.is_alive() and not self.paused

@@ -15,10 +15,10 @@ import time
 import pytest
 
 import partner as wire
-from client import Ack, Silence
-from hook import (DATABASE, addresses_of, binding, force, is_free, locked, log_lines, normal_pair, pair_config, serve,
+from client import Ack
+from hook import (DATABASE, addresses_of, binding, is_free, locked, log_lines, normal_pair, pair_config, serve,
                   small, status, wait_known, wait_quiet, wait_same_view, wait_states)
-from partner import (ACTIVE, BACKUP, EXPIRED, FREE, NORMAL, RELEASED, Message, Partner, dial, is_closed, update)
+from partner import ACTIVE, BACKUP, EXPIRED, FREE, NORMAL, RELEASED, Message, Partner, dial, is_closed, update
 from process import wait_until
 
 POOL = addresses_of(32)
@@ -44,10 +44,6 @@ def assert_serves(bed, server, clients=3):
         assert isinstance(lease, Ack), f"{lease} of {server}"
         assert time.monotonic() - begin < QUICKLY
         client.release(lease)
-
-
-def refused_connections(server):
-    return len(log_lines(server, "no connection with the partner"))
 
 
 @pytest.fixture
@@ -124,9 +120,12 @@ def test_half_a_message_and_no_more(bed, lonely):
     for size in range(1, len(whole)):
         with dial(bed, "srv2", lonely) as connection:
             connection.sendall(whole[:size])
-    wait_until(lambda: log_lines(lonely, "closed by the partner", mark), 5, "it has seen the end")
     assert_serves(bed, lonely)
-    assert len(log_lines(lonely, "closed by the partner", mark)) <= 2, "not a line each"
+    with dial(bed, "srv2", lonely) as connection:
+        connection.sendall(whole[:-1])
+        connection.shutdown(socket.SHUT_WR)
+        assert is_closed(connection)
+    assert status(lonely)["why"].endswith("closed by the partner"), "what the last one did"
     assert not log_lines(lonely, "ERROR", mark)
 
 
@@ -284,7 +283,7 @@ def test_updates_with_odd_contents_are_taken_and_harm_nobody(bed, library):
                              potential_end=wire.u32(end), starts=wire.u32(end))
             assert partner.rejection(message) is None
             row = server.leases().get(address)
-            assert row is None or row["cltt"] + row["valid-lft"] <= now + 0x100000000, row
+            assert row is None or row["cltt"] <= now + 65, row
         for number, client_id in enumerate((b"", b"\7", b"x" * 128, b"x" * 129, b"\0" * 255)):
             message = update(POOL[20 + number], ACTIVE, f"0c:00:00:00:02:{number:02x}", 60, client_id=client_id)
             message.options[99] = b"?"
@@ -400,11 +399,10 @@ def test_flood_by_a_partner_that_reads_nothing(bed, library):
 def test_partner_with_a_wrong_clock(bed, lonely):
     """More than a minute is refused with the reason, and heals by itself."""
     for skew in 61 + 2, -61 - 2:
-        mark = lonely.log.mark()
         with Partner(bed, lonely, skew=skew) as partner:
             assert partner.wait(wire.DISCONNECT).number(wire.REJECT) == 4
-        assert len(log_lines(lonely, "time offset too large", mark)) == 1
         assert_serves(bed, lonely, 1)
+    assert log_lines(lonely, "no connection with the partner: time offset too large")
     with Partner(bed, lonely, skew=45) as partner:
         partner.wait(wire.STATE)
         partner.state(NORMAL)
@@ -479,6 +477,9 @@ def test_damaged_database(bed, library, damage, meaning):
     pair = primary, secondary = normal_pair(bed, library, {"mclt": 2}, valid_lifetime=60)
     clients = {client: client.dora() for client in (bed.client(role) for role in ("primary", "secondary") * 2)}
     wait_quiet(*pair)
+    clients = {client: client.renew(lease) for client, lease in clients.items()}
+    assert all(lease.lifetime == 60 for lease in clients.values())
+    wait_quiet(*pair)
     primary.stop()
     damage(database(primary))
     with open(database(primary), "rb") as file:
@@ -489,10 +490,8 @@ def test_damaged_database(bed, library, damage, meaning):
     kept, = glob.glob(database(primary) + ".unreadable-*[0-9]")
     assert kept in lines[0] or os.path.basename(kept) in lines[0]
     with open(kept, "rb") as file:
-        assert file.read() == damaged
-    client = bed.client()
-    if status(primary)["state"] != "normal":
-        assert client.discover(to=primary, secs=10) == [] or status(primary)["state"] == "normal"
+        assert file.read()[100:] == damaged[100:], "nothing but SQLite's header may have changed"
+    assert bed.client().discover(to=primary, secs=10) == [] or status(primary)["state"] == "normal"
     wait_states("normal/normal", *pair)
     assert log_lines(primary, "state recover -> ")
     wait_quiet(*pair)
@@ -549,41 +548,39 @@ def test_disk_is_full_and_then_not(bed, diskful):
     wait_known(secondary, before)
     filler = fill(path)
     mark = primary.log.mark()
-    leases = {}
-    deadline = time.monotonic() + 10
-    while not log_lines(primary, "can't be written", mark):
-        assert time.monotonic() < deadline
-        one = bed.client("primary")
-        leases[one] = serve(one, primary)
-        assert isinstance(leases[one], Ack)
+
+    def noticed():
+        assert isinstance(client.renew(before), Ack)    # each is written down
+        return log_lines(primary, "can't be written", mark)
+    wait_until(noticed, 10, "the disk is full")
     assert len(log_lines(primary, "can't be written: database or disk is full", mark)) == 1
-    late = bed.client("primary")
-    lease = late.dora()
+    leases = {one: one.dora() for one in (bed.client("primary") for _ in range(4))}
     assert isinstance(client.renew(before), Ack) and status(primary)["database"] == "not-written"
-    assert is_free(secondary, lease.address), "not written is not announced"
+    assert all(is_free(secondary, lease.address) for lease in leases.values()), "not written is not announced"
     assert primary.command("force-state", state="partner-down", override=True)["result"] == 1, "and nothing is forced"
     assert status(primary)["state"] == "normal"
     os.remove(filler)
     wait_until(lambda: log_lines(primary, "is written again", mark), 5, "it has noticed")
-    wait_known(secondary, lease)
+    for one, lease in leases.items():
+        wait_known(secondary, lease)
+        assert isinstance(one.renew(lease, server=secondary), Ack)
     wait_quiet(primary, secondary)
     wait_same_view(primary, secondary, POOL)
     assert len(log_lines(primary, "can't be written|is written again", mark)) == 2
-    for one, its in leases.items():
-        assert isinstance(one.renew(its, server=secondary), Ack)
 
 
 def test_killed_while_the_disk_was_full(bed, diskful):
     """What wasn't written was given all the same: Kea's own database tells of it."""
     primary, secondary, path = diskful
+    leases = {client: serve(client, primary) for client in (bed.client() for _ in range(4))}
     filler = fill(path)
-    leases = {}
-    for _ in range(8):
-        client = bed.client()
-        leases[client] = serve(client, primary)
-    wait_until(lambda: status(primary)["database"] == "not-written", 5, "it has failed to write")
-    client = bed.client()
-    leases[client] = serve(client, primary)
+
+    def noticed():
+        for client, lease in leases.items():
+            assert isinstance(client.renew(lease), Ack)
+        return status(primary)["database"] == "not-written"
+    wait_until(noticed, 10, "the disk is full")
+    leases |= {client: serve(client, primary) for client in (bed.client() for _ in range(4))}
     primary.kill9()
     os.remove(filler)
     primary.start()
@@ -603,9 +600,10 @@ def test_database_that_can_only_be_read(bed, diskful):
     primary.stop()
     subprocess.run(["mount", "-o", "remount,ro", path], check=True)
     primary.start()
-    assert len(log_lines(primary, "ERROR.*can be read but not written")) == 1
-    wait_states("communications-interrupted", primary)      # after startup-delay: it can tell the partner nothing
+    wait_until(lambda: log_lines(primary, "can be read but not written"), 5, "it says so")
+    wait_until(lambda: status(primary)["state"] != "startup", 5, "it serves, though it can tell its partner nothing")
     assert status(primary)["database"] == "not-written"
+    assert status(secondary)["state"] == "communications-interrupted"
     assert_serves(bed, primary)
     assert binding(primary, lease.address)["binding-state"] == "ACTIVE"
     remount(primary, path, "rw")
@@ -613,7 +611,7 @@ def test_database_that_can_only_be_read(bed, diskful):
     wait_states("normal/normal", primary, secondary)
     wait_quiet(primary, secondary)
     wait_same_view(primary, secondary, POOL)
-    assert len(log_lines(primary, "FAILOVER_DATABASE|can't be written|is written again")) <= 3
+    assert len(log_lines(primary, "ERROR")) == 1 == len(log_lines(primary, "is written again"))
 
 
 def test_database_that_cannot_be_made(bed, library):
@@ -699,7 +697,7 @@ def test_commands_with_wrong_types(bed, library, command):
         answer = raw_command(primary, {"command": command, "arguments": arguments})
         good = command != "force-state" and command != "failover-binding" and arguments == {}
         assert answer["result"] == (0 if good else 1), f"{arguments}: {answer}"
-        assert answer["text"] or good
+        assert good or answer["text"]
     for name in COMMANDS[command]:
         for value in WRONG:
             if isinstance(value, type(GOOD[name])) and name in ("override", "since"):

@@ -684,6 +684,22 @@ TEST_F(BalanceWire, AGiftIsNobodysWhileItsRecordIsNotOnDisk) {
     EXPECT_EQ(10u, gifts().size());
 }
 
+TEST_F(BalanceWire, AGiftIsNotAnnouncedBeforeItIsOnDisk) {
+    make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
+    meet();
+    for (uint32_t n = 10; n < 20; n++) {
+        partner_leases(n, n);
+    }
+    x->disk_works_ = false;
+    send(Message(FAILOVER_POOLREQ, 60));
+    EXPECT_EQ(5u, take(FAILOVER_POOLRESP).m.addresses_transferred);
+    EXPECT_EQ(5u, failover_own_free(x->core_, POOL_FIRST, now)) << "given away already";
+    EXPECT_EQ("", names(link));
+    x->disk_works_ = true;
+    run();
+    EXPECT_EQ(5u, gifts().size());
+}
+
 TEST_F(BalanceWire, AGiftThatWasNotAcknowledgedIsNotTakenBack) {
     all_mine(FAILOVER_PRIMARY, 0, FAILOVER_PRIMARY);
     EXPECT_EQ(10u, gifts_on_entry().size());

@@ -11,10 +11,10 @@ const int OK = 0, ERROR = 1, EMPTY = 3, GUARDED = 4;
 
 class Commands : public ServiceTest {
 protected:
-    using Command = ConstElementPtr (*)(shim::Service&, const ConstElementPtr&);
+    using Command = ConstElementPtr (*)(shim::Service &, const ConstElementPtr &);
 
     // The answer to a command with arguments as JSON; none: "".
-    ConstElementPtr ask(Command command, const std::string& arguments = "") {
+    ConstElementPtr ask(Command command, const std::string &arguments = "") {
         ConstElementPtr parsed;
         if (!arguments.empty()) {
             parsed = Element::fromJSON(arguments);
@@ -23,22 +23,22 @@ protected:
         turn();
         return answer;
     }
-    int64_t result(Command command, const std::string& arguments = "") {
+    int64_t result(Command command, const std::string &arguments = "") {
         return resultOf(ask(command, arguments));
     }
     // The text of the answer before.
     std::string text() {
         return textOf(answer);
     }
-    ConstElementPtr given(const std::string& key) {
+    ConstElementPtr given(const std::string &key) {
         ConstElementPtr arguments = answer->get("arguments");
         return arguments ? arguments->get(key) : ConstElementPtr();
     }
-    std::string word(const std::string& key) {
+    std::string word(const std::string &key) {
         ConstElementPtr value = given(key);
         return value && value->getType() == Element::string ? value->stringValue() : "";
     }
-    int64_t number(const std::string& key) {
+    int64_t number(const std::string &key) {
         ConstElementPtr value = given(key);
         return value && value->getType() == Element::integer ? value->intValue() : -1;
     }
@@ -62,13 +62,23 @@ protected:
         failover_store_result result;
         failover_why why;
         failover_record r{};
-        failover_store* store = failover_store_open(database().c_str(), -1, &result, &why);
+        failover_store *store = failover_store_open(database().c_str(), -1, &result, &why);
         int number = failover_store_relationship(store, "dc1");
         EXPECT_EQ(FAILOVER_STORE_FOUND, failover_store_load(store, number, &r));
         failover_store_close(store);
         return r;
     }
-    ConstElementPtr processed(const std::string& name, const std::string& response, const std::string& arguments = "") {
+    static std::string first(sqlite3 *db, const std::string &query) {
+        std::string found;
+        auto take = [](void *into, int, char **values, char **) {
+            *static_cast<std::string *>(into) = values[0];
+            return 0;
+        };
+        EXPECT_EQ(SQLITE_OK, sqlite3_exec(db, query.c_str(), take, &found, nullptr));
+        return found;
+    }
+    ConstElementPtr processed(const std::string &name, const std::string &response,
+                              const std::string &arguments = "") {
         CalloutHandlePtr handle = HooksManager::createCalloutHandle();
         ConstElementPtr parsed, answered;
         if (!arguments.empty()) {
@@ -88,7 +98,7 @@ protected:
     ConstElementPtr answer;
 };
 
-// ---- force-state: its arguments ---------------------------------------------------------------------------------------------
+// ---- force-state: its arguments ---------------------------------------------------------------------------
 
 TEST_F(Commands, ForceWithoutArguments) {
     start();
@@ -105,7 +115,8 @@ TEST_F(Commands, ForceWithArgumentsThatAreNoMap) {
 TEST_F(Commands, ForceWithAnUnknownArgumentListsTheAccepted) {
     start();
     EXPECT_EQ(ERROR, result(shim::forceState, R"({"state": "partner-down", "force": true})"));
-    EXPECT_PRED2(contains, text(), "unknown argument \"force\"; accepted are: state, relationship, override, since");
+    EXPECT_PRED2(contains, text(),
+                 "unknown argument \"force\"; accepted are: state, relationship, override, since");
     EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, state());
 }
 
@@ -115,26 +126,37 @@ TEST_F(Commands, ForceWithAStateThatIsNoString) {
     EXPECT_PRED2(contains, text(), "\"state\" must be a string, not a integer");
 }
 
+TEST_F(Commands, ForceWithANulInItsStateIsNotCutOff) {
+    start();
+    ElementPtr arguments = Element::createMap();
+    arguments->set("state", Element::create(std::string("partner-down\0x", 14)));
+    EXPECT_EQ(ERROR, resultOf(shim::forceState(*service, arguments)));
+    EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, state());
+}
+
 TEST_F(Commands, ForceWithAnOverrideThatIsNoBoolean) {
     start();
-    for (const char* value : {"\"true\"", "1", "null", "[ true ]"}) {
-        EXPECT_EQ(ERROR, result(shim::forceState, std::string(R"({"state": "normal", "override": )") + value + "}"));
+    for (const char *value : {"\"true\"", "1", "null", "[ true ]"}) {
+        EXPECT_EQ(ERROR,
+                  result(shim::forceState, std::string(R"({"state": "normal", "override": )") + value + "}"));
         EXPECT_PRED2(contains, text(), "\"override\" must be true or false");
     }
 }
 
 TEST_F(Commands, ForceWithASinceThatIsNoInteger) {
     start();
-    for (const char* value : {"\"2026-01-01\"", "1.5", "true"}) {
-        EXPECT_EQ(ERROR, result(shim::forceState, std::string(R"({"state": "partner-down", "since": )") + value + "}"));
+    for (const char *value : {"\"2026-01-01\"", "1.5", "true"}) {
+        EXPECT_EQ(ERROR, result(shim::forceState,
+                                std::string(R"({"state": "partner-down", "since": )") + value + "}"));
         EXPECT_PRED2(contains, text(), "\"since\" must be an integer");
     }
 }
 
 TEST_F(Commands, ForceWithASinceThatIsNoTime) {
     start();
-    for (const char* value : {"0", "-1"}) {
-        EXPECT_EQ(ERROR, result(shim::forceState, std::string(R"({"state": "partner-down", "since": )") + value + "}"));
+    for (const char *value : {"0", "-1"}) {
+        EXPECT_EQ(ERROR, result(shim::forceState,
+                                std::string(R"({"state": "partner-down", "since": )") + value + "}"));
         EXPECT_PRED2(contains, text(), "Unix seconds");
     }
 }
@@ -153,12 +175,14 @@ TEST_F(Commands, ForceOfAnUnknownRelationshipListsThoseThatThereAre) {
 
 TEST_F(Commands, ForceOfAStateThatCantBeForcedListsThoseThatCan) {
     start();
-    for (const char* name : {"bogus", "", "NORMAL", "normal ", "recover-wait", "recover-done", "potential-conflict",
-                             "conflict-done", "resolution-interrupted", "paused", "unknown", "4"}) {
+    for (const char *name :
+         {"bogus", "", "NORMAL", "normal ", "recover-wait", "recover-done", "potential-conflict",
+          "conflict-done", "resolution-interrupted", "paused", "unknown", "4"}) {
         EXPECT_EQ(ERROR, result(shim::forceState, std::string(R"({"state": ")") + name + "\"}")) << name;
-        EXPECT_PRED2(contains, text(), "startup (startup-state), normal (normal-state), communications-interrupted "
-                                       "(comm-int-state), partner-down (partn-down-state), recover (recover-state), "
-                                       "shutdown (shutdown-state)");
+        EXPECT_PRED2(contains, text(),
+                     "startup (startup-state), normal (normal-state), communications-interrupted "
+                     "(comm-int-state), partner-down (partn-down-state), recover (recover-state), "
+                     "shutdown (shutdown-state)");
     }
     EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, state());
 }
@@ -176,18 +200,19 @@ TEST_F(Commands, ForceActsOnOneRelationshipOnly) {
     EXPECT_EQ(OK, result(shim::forceState, R"({"state": "partner-down", "relationship": "dc2"})"));
     EXPECT_EQ("dc2", word("relationship"));
     EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, state());
-    auto second = service->find("dc2")->with([](failover* core, failover_clock) { return failover_current_state(core); });
+    auto second = service->find("dc2")->with(
+        [](failover *core, failover_clock) { return failover_current_state(core); });
     EXPECT_EQ(FAILOVER_PARTNER_DOWN, second);
 }
 
-// ---- force-state: both spellings of every state ----------------------------------------------------------------------------------
+// ---- force-state: both spellings of every state -----------------------------------------------------------
 
 struct Spelling {
-    const char* word;
+    const char *word;
     failover_state state;
 };
 
-void PrintTo(const Spelling& s, std::ostream* out) {
+void PrintTo(const Spelling &s, std::ostream *out) {
     *out << s.word;
 }
 
@@ -199,13 +224,15 @@ TEST_P(Forced, IsInForceAndOnDiskWhenItIsAnswered) {
     ASSERT_EQ(OK, resultOf(shim::forceState(*service, Element::fromJSON(arguments))));
     EXPECT_EQ(GetParam().state, state());
     // In startup the record is the state that follows it.
-    failover_state recorded = GetParam().state == FAILOVER_STARTUP ? FAILOVER_COMMUNICATIONS_INTERRUPTED : GetParam().state;
+    failover_state recorded =
+        GetParam().state == FAILOVER_STARTUP ? FAILOVER_COMMUNICATIONS_INTERRUPTED : GetParam().state;
     EXPECT_EQ(recorded, stored().state);
 }
 
 TEST_P(Forced, AnswersWhatItWasAndIsAndMeans) {
     start();
-    ASSERT_EQ(OK, result(shim::forceState, std::string(R"({"override": true, "state": ")") + GetParam().word + "\"}"));
+    ASSERT_EQ(OK, result(shim::forceState,
+                         std::string(R"({"override": true, "state": ")") + GetParam().word + "\"}"));
     EXPECT_EQ("dc1", word("relationship"));
     EXPECT_EQ("communications-interrupted", word("previous-state"));
     EXPECT_EQ(failover_state_name(GetParam().state), word("state"));
@@ -214,7 +241,7 @@ TEST_P(Forced, AnswersWhatItWasAndIsAndMeans) {
     EXPECT_GT(number("since"), 0);
     ASSERT_TRUE(given("effects"));
     ASSERT_GE(given("effects")->size(), 2u);
-    for (const auto& effect : given("effects")->listValue()) {
+    for (const auto &effect : given("effects")->listValue()) {
         EXPECT_EQ('.', effect->stringValue().back()) << effect->stringValue();
         EXPECT_LT(effect->stringValue().size(), size_t(FAILOVER_TEXT_MAX - 1)) << "cut off";
     }
@@ -223,13 +250,15 @@ TEST_P(Forced, AnswersWhatItWasAndIsAndMeans) {
 
 TEST_P(Forced, OutlivesAReconfiguration) {
     start();
-    ASSERT_EQ(OK, result(shim::forceState, std::string(R"({"override": true, "state": ")") + GetParam().word + "\"}"));
+    ASSERT_EQ(OK, result(shim::forceState,
+                         std::string(R"({"override": true, "state": ")") + GetParam().word + "\"}"));
     service.reset();
     SrvConfigPtr config = CfgMgr::instance().getCurrentCfg();
     service = std::make_unique<shim::Service>(parameters());
     service->start(config);
     // The link went with the old library.
-    failover_state now = GetParam().state == FAILOVER_NORMAL ? FAILOVER_COMMUNICATIONS_INTERRUPTED : GetParam().state;
+    failover_state now =
+        GetParam().state == FAILOVER_NORMAL ? FAILOVER_COMMUNICATIONS_INTERRUPTED : GetParam().state;
     EXPECT_EQ(now, state()) << failover_state_name(state());
 }
 
@@ -240,16 +269,16 @@ INSTANTIATE_TEST_SUITE_P(
                       Spelling{"communications-interrupted", FAILOVER_COMMUNICATIONS_INTERRUPTED},
                       Spelling{"comm-int-state", FAILOVER_COMMUNICATIONS_INTERRUPTED},
                       Spelling{"partner-down", FAILOVER_PARTNER_DOWN},
-                      Spelling{"partn-down-state", FAILOVER_PARTNER_DOWN}, Spelling{"recover", FAILOVER_RECOVER},
-                      Spelling{"recover-state", FAILOVER_RECOVER}, Spelling{"shutdown", FAILOVER_SHUTDOWN},
-                      Spelling{"shutdown-state", FAILOVER_SHUTDOWN}),
-    [](const auto& info) {
+                      Spelling{"partn-down-state", FAILOVER_PARTNER_DOWN},
+                      Spelling{"recover", FAILOVER_RECOVER}, Spelling{"recover-state", FAILOVER_RECOVER},
+                      Spelling{"shutdown", FAILOVER_SHUTDOWN}, Spelling{"shutdown-state", FAILOVER_SHUTDOWN}),
+    [](const auto &info) {
         std::string name = info.param.word;
         std::replace(name.begin(), name.end(), '-', '_');
         return name;
     });
 
-// ---- force-state: guards, and what it does -------------------------------------------------------------------------------------------
+// ---- force-state: guards, and what it does ----------------------------------------------------------------
 
 TEST_F(Commands, NormalWithoutALinkIsGuarded) {
     start();
@@ -354,19 +383,23 @@ TEST_F(Commands, SinceWithAnotherStateIsAnError) {
 TEST_F(Commands, ForceThatCantBeStoredChangesNothing) {
     start();
     settle();
-    sqlite3* other;
+    sqlite3 *other;
     ASSERT_EQ(SQLITE_OK, sqlite3_open(database().c_str(), &other));
     ASSERT_EQ(SQLITE_OK, sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr));
     EXPECT_EQ(ERROR, resultOf(shim::forceState(*service, Element::fromJSON(R"({"state": "partner-down"})"))));
-    sqlite3_close(other);
+    ASSERT_EQ(SQLITE_OK, sqlite3_exec(other, "ROLLBACK", nullptr, nullptr, nullptr));
     EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, state());
-    until([&] { return told()->get("database")->stringValue() == "written"; });
-    settle();
-    service.reset();
-    EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, stored().state) << "nor does it come later";
+    // What comes later is written with or after it.
+    ASSERT_EQ(Answer::ACK, serve(selecting(client(1), FIRST)).kind);
+    until([&] {
+        return first(other, "SELECT status FROM binding WHERE address = " + std::to_string(FIRST)) ==
+               "ACTIVE";
+    });
+    EXPECT_EQ("communications-interrupted", first(other, "SELECT state FROM relationship"));
+    sqlite3_close(other);
 }
 
-// ---- failover-status -----------------------------------------------------------------------------------------------------------------
+// ---- failover-status --------------------------------------------------------------------------------------
 
 TEST_F(Commands, StatusTellsEverythingOfARelationship) {
     lease(client(1), FIRST);
@@ -400,7 +433,7 @@ TEST_F(Commands, StatusCountsTheBindings) {
     EXPECT_EQ(1, counts->get("active")->intValue());
     EXPECT_EQ(9, counts->get("free-mine")->intValue());
     EXPECT_EQ(10, counts->get("free-partners")->intValue());
-    for (const char* name : {"expired", "released", "reset", "abandoned", "reserved"}) {
+    for (const char *name : {"expired", "released", "reset", "abandoned", "reserved"}) {
         EXPECT_EQ(0, counts->get(name)->intValue()) << name;
     }
 }
@@ -465,7 +498,7 @@ TEST_F(Commands, StatusWithArgumentsThatAreNoMap) {
     EXPECT_PRED2(contains, text(), "must be a map, not a string");
 }
 
-// ---- failover-binding -----------------------------------------------------------------------------------------------------------------
+// ---- failover-binding -------------------------------------------------------------------------------------
 
 TEST_F(Commands, BindingOfALease) {
     failover_binding b = lease(clientWithId(1), FIRST);
@@ -518,7 +551,7 @@ TEST_F(Commands, BindingOfAReservedAddress) {
 }
 
 TEST_F(Commands, BindingWithoutEndSaysNever) {
-    failover_binding& b = binding(client(1), FIRST);
+    failover_binding &b = binding(client(1), FIRST);
     b.ends = b.given = b.sent = FAILOVER_TIME_INFINITE;
     start();
     EXPECT_EQ(OK, result(shim::failoverBinding, R"({"ip-address": "10.64.10.10"})"));
@@ -560,8 +593,9 @@ TEST_F(Commands, BindingWithoutAnAddress) {
 
 TEST_F(Commands, BindingOfWhatIsNoAddress) {
     start();
-    for (const char* word : {"10.64.10", "2001:db8::1", "", "10.64.10.10 ", "010.64.10.10", "ten"}) {
-        EXPECT_EQ(ERROR, result(shim::failoverBinding, std::string(R"({"ip-address": ")") + word + "\"}")) << word;
+    for (const char *word : {"10.64.10", "2001:db8::1", "", "10.64.10.10 ", "010.64.10.10", "ten"}) {
+        EXPECT_EQ(ERROR, result(shim::failoverBinding, std::string(R"({"ip-address": ")") + word + "\"}"))
+            << word;
         EXPECT_PRED2(contains, text(), "is no IPv4 address");
     }
 }
@@ -574,11 +608,12 @@ TEST_F(Commands, BindingOfAnAddressThatIsNoString) {
 
 TEST_F(Commands, BindingWithAnUnknownArgument) {
     start();
-    EXPECT_EQ(ERROR, result(shim::failoverBinding, R"({"ip-address": "10.64.10.10", "relationship": "dc1"})"));
+    EXPECT_EQ(ERROR,
+              result(shim::failoverBinding, R"({"ip-address": "10.64.10.10", "relationship": "dc1"})"));
     EXPECT_PRED2(contains, text(), "unknown argument \"relationship\"; accepted are: ip-address");
 }
 
-// ---- failover-sync --------------------------------------------------------------------------------------------------------------------
+// ---- failover-sync ----------------------------------------------------------------------------------------
 
 TEST_F(Commands, SyncWithoutALinkIsAnError) {
     start();
@@ -620,7 +655,7 @@ TEST_F(Commands, SyncWithArgumentsThatAreNoMap) {
     EXPECT_EQ(ERROR, result(shim::failoverSync, "[ ]"));
 }
 
-// ---- Before the hook runs, or where it could not be started -----------------------------------------------------------------------------
+// ---- Before the hook runs, or where it could not be started -----------------------------------------------
 
 class NotRunning : public Commands {
 protected:
@@ -638,7 +673,8 @@ TEST_F(NotRunning, StatusIsAnError) {
 }
 
 TEST_F(NotRunning, BindingIsAnError) {
-    EXPECT_EQ(ERROR, resultOf(shim::failoverBinding(*service, Element::fromJSON(R"({"ip-address": "10.64.10.10"})"))));
+    EXPECT_EQ(ERROR, resultOf(shim::failoverBinding(*service,
+                                                    Element::fromJSON(R"({"ip-address": "10.64.10.10"})"))));
 }
 
 TEST_F(NotRunning, SyncIsAnError) {
@@ -656,11 +692,12 @@ TEST_F(NotRunning, ServersStatusIsStillAnswered) {
     EXPECT_EQ(1, response->get("arguments")->get("pid")->intValue());
 }
 
-// ---- status-get ---------------------------------------------------------------------------------------------------------------------------
+// ---- status-get -------------------------------------------------------------------------------------------
 
 TEST_F(Commands, ServersStatusCarriesAFailoverList) {
     start();
-    ConstElementPtr arguments = processed("status-get", R"({"result": 0, "arguments": {"pid": 1}})")->get("arguments");
+    ConstElementPtr arguments =
+        processed("status-get", R"({"result": 0, "arguments": {"pid": 1}})")->get("arguments");
     EXPECT_EQ(1, arguments->get("pid")->intValue());
     ASSERT_EQ(1u, arguments->get("failover")->size());
     ConstElementPtr r = arguments->get("failover")->get(0);
@@ -676,13 +713,16 @@ TEST_F(Commands, ServersStatusCarriesAFailoverList) {
 TEST_F(Commands, ServersStatusListsEveryRelationship) {
     addSecondRelationship();
     start();
-    ConstElementPtr arguments = processed("status-get", R"({"result": 0, "arguments": {}})")->get("arguments");
+    ConstElementPtr arguments =
+        processed("status-get", R"({"result": 0, "arguments": {}})")->get("arguments");
     EXPECT_EQ(2u, arguments->get("failover")->size());
 }
 
 TEST_F(Commands, FailedServersStatusIsLeftAlone) {
     start();
-    EXPECT_FALSE(processed("status-get", R"({"result": 1, "text": "no", "arguments": {}})")->get("arguments")->contains("failover"));
+    EXPECT_FALSE(processed("status-get", R"({"result": 1, "text": "no", "arguments": {}})")
+                     ->get("arguments")
+                     ->contains("failover"));
 }
 
 TEST_F(Commands, ServersStatusOfAnotherShapeIsLeftAlone) {
@@ -694,10 +734,11 @@ TEST_F(Commands, ServersStatusOfAnotherShapeIsLeftAlone) {
 
 TEST_F(Commands, OtherCommandsAnswersAreLeftAlone) {
     start();
-    EXPECT_FALSE(processed("config-get", R"({"result": 0, "arguments": {}})")->get("arguments")->contains("failover"));
+    EXPECT_FALSE(
+        processed("config-get", R"({"result": 0, "arguments": {}})")->get("arguments")->contains("failover"));
 }
 
-// ---- Leases that operators write -------------------------------------------------------------------------------------------------------------
+// ---- Leases that operators write --------------------------------------------------------------------------
 
 TEST_F(Commands, AddedLeaseIsNoticed) {
     start();
@@ -737,8 +778,8 @@ TEST_F(Commands, LeaseThatWasNotAddedIsNotNoticed) {
 TEST_F(Commands, LeaseCommandsOfAnyShapeDoNoHarm) {
     start();
     EXPECT_NO_THROW(processed("lease4-add", R"({"result": 0, "text": ""})"));
-    for (const char* arguments : {"{}", R"({"ip-address": 5})", R"({"ip-address": "x"})", R"({"ip-address": "10.64.10.10"})",
-                                  R"({"ip-address": "192.168.1.1"})"}) {
+    for (const char *arguments : {"{}", R"({"ip-address": 5})", R"({"ip-address": "x"})",
+                                  R"({"ip-address": "10.64.10.10"})", R"({"ip-address": "192.168.1.1"})"}) {
         EXPECT_NO_THROW(processed("lease4-add", R"({"result": 0, "text": ""})", arguments)) << arguments;
     }
     EXPECT_EQ(FAILOVER_FREE, known(FIRST).status);
@@ -750,7 +791,8 @@ TEST_F(Commands, LeaseAddedInAnotherSubnetIsNotOurs) {
     relationship->set("subnets", Element::fromJSON("[ 1 ]"));
     start();
     addRow(2, client(1), ip("10.64.11.10"));
-    EXPECT_NO_THROW(processed("lease4-add", R"({"result": 0, "text": ""})", R"({"ip-address": "10.64.11.10"})"));
+    EXPECT_NO_THROW(
+        processed("lease4-add", R"({"result": 0, "text": ""})", R"({"ip-address": "10.64.11.10"})"));
     EXPECT_TRUE(row(ip("10.64.11.10")));
 }
 

@@ -20,7 +20,7 @@ protected:
     int64_t now() {
         return time(nullptr);
     }
-    failover_lease leaseOf(const Client& c, uint32_t address, uint32_t lifetime = 3600, int64_t age = 0) {
+    failover_lease leaseOf(const Client &c, uint32_t address, uint32_t lifetime = 3600, int64_t age = 0) {
         failover_lease lease{};
         lease.address = address;
         lease.client = c.core();
@@ -28,16 +28,17 @@ protected:
         lease.ends = lease.cltt + lifetime;
         return lease;
     }
-    void put(const failover_lease& lease, SubnetID subnet = 1, const std::set<SubnetID>& network = {1}) {
+    void put(const failover_lease &lease, SubnetID subnet = 1, const std::set<SubnetID> &network = {1}) {
         shim::applyChange(failover_lease_change{FAILOVER_LEASE_PUT, lease}, subnet, network);
     }
-    void put(const Client& c, uint32_t address, uint32_t lifetime = 3600, int64_t age = 0) {
+    void put(const Client &c, uint32_t address, uint32_t lifetime = 3600, int64_t age = 0) {
         put(leaseOf(c, address, lifetime, age));
     }
-    void remove(const Client& c, uint32_t address, int64_t age = 0) {
-        shim::applyChange(failover_lease_change{FAILOVER_LEASE_REMOVE, leaseOf(c, address, 3600, age)}, 1, {1});
+    void remove(const Client &c, uint32_t address, int64_t age = 0) {
+        shim::applyChange(failover_lease_change{FAILOVER_LEASE_REMOVE, leaseOf(c, address, 3600, age)}, 1,
+                          {1});
     }
-    bool holds(uint32_t address, const Client& c) {
+    bool holds(uint32_t address, const Client &c) {
         Lease4Ptr found = row(address);
         return found && found->belongsToClient(c.hwaddr(), c.clientId());
     }
@@ -45,7 +46,7 @@ protected:
     Subnet4Ptr one, two;
 };
 
-// ---- The partner has given a lease ---------------------------------------------------------------------------------------
+// ---- The partner has given a lease ------------------------------------------------------------------------
 
 TEST_F(Leases, PutAddsARowAndCountsIt) {
     put(clientWithId(1), A, 600, 5);
@@ -184,6 +185,24 @@ TEST_F(Leases, IdentifierOfOneByteIsLeftOut) {
     EXPECT_EQ(1, assigned());
 }
 
+// A dhcpd as partner takes them.
+TEST_F(Leases, IdentifierTooLongForKeaIsLeftOut) {
+    failover_lease lease = leaseOf(client(1), A);
+    lease.client.id_length = FAILOVER_CLIENT_ID_MAX;
+    put(lease);
+    ASSERT_TRUE(row(A));
+    EXPECT_FALSE(row(A)->client_id_);
+    EXPECT_TRUE(holds(A, client(1)));
+}
+
+TEST_F(Leases, LongestIdentifierThatKeaTakesIsKept) {
+    failover_lease lease = leaseOf(client(1), A);
+    lease.client.id_length = ClientId::MAX_CLIENT_ID_LEN;
+    put(lease);
+    ASSERT_TRUE(row(A) && row(A)->client_id_);
+    EXPECT_EQ(size_t(ClientId::MAX_CLIENT_ID_LEN), row(A)->client_id_->getClientId().size());
+}
+
 TEST_F(Leases, ClientWithoutHardwareAddressIsKnownByItsIdentifier) {
     failover_lease lease = leaseOf(clientWithId(1), A);
     lease.client.hardware_length = 0;
@@ -213,7 +232,7 @@ TEST_F(Leases, HardwareTypeIsKept) {
     EXPECT_EQ(32, row(A)->hwaddr_->htype_);
 }
 
-// ---- One row for each client in a network ----------------------------------------------------------------------------------
+// ---- One row for each client in a network -----------------------------------------------------------------
 
 TEST_F(Leases, OlderRowsOfTheClientInItsNetworkGo) {
     addRow(1, client(1), A, 3600, 20);
@@ -257,7 +276,7 @@ TEST_F(Leases, RowOfTheSameHardwareUnderAnotherIdentifierStays) {
     EXPECT_EQ(2, assigned());
 }
 
-// ---- A binding has ended -----------------------------------------------------------------------------------------------------
+// ---- A binding has ended ----------------------------------------------------------------------------------
 
 TEST_F(Leases, RemoveTakesTheRowAndItsCount) {
     addRow(1, client(1), A, 3600, 10);
@@ -306,7 +325,7 @@ TEST_F(Leases, RemoveLeavesADeclinedRow) {
     EXPECT_EQ(1, declined());
 }
 
-// ---- Deleting a row ------------------------------------------------------------------------------------------------------------
+// ---- Deleting a row ---------------------------------------------------------------------------------------
 
 TEST_F(Leases, DeletedDeclinedRowIsCountedDownEverywhere) {
     Lease4Ptr lease = addRow(1, client(1), A, 86400, 10, Lease::STATE_DECLINED);
@@ -325,15 +344,17 @@ TEST_F(Leases, DeletingARowThatIsGoneCountsNothing) {
     EXPECT_EQ(0, statistic("declined-addresses"));
 }
 
-// ---- DNS ------------------------------------------------------------------------------------------------------------------------
+// ---- DNS --------------------------------------------------------------------------------------------------
 
 class Dns : public Leases {
 protected:
     Dns() {
-        D2ClientConfigPtr config(new D2ClientConfig(true, IOAddress("127.0.0.1"), 53001, IOAddress("127.0.0.1"), 0,
-                                                    1024, isc::dhcp_ddns::NCR_UDP, isc::dhcp_ddns::FMT_JSON));
+        D2ClientConfigPtr config(new D2ClientConfig(true, IOAddress("127.0.0.1"), 53001,
+                                                    IOAddress("127.0.0.1"), 0, 1024, isc::dhcp_ddns::NCR_UDP,
+                                                    isc::dhcp_ddns::FMT_JSON));
         manager().setD2ClientConfig(config);
-        manager().startSender([](isc::dhcp_ddns::NameChangeSender::Result, isc::dhcp_ddns::NameChangeRequestPtr&) {});
+        manager().startSender(
+            [](isc::dhcp_ddns::NameChangeSender::Result, isc::dhcp_ddns::NameChangeRequestPtr &) {});
     }
     ~Dns() override {
         manager().stopSender();
@@ -341,10 +362,10 @@ protected:
         D2ClientConfigPtr off(new D2ClientConfig());
         manager().setD2ClientConfig(off);
     }
-    static D2ClientMgr& manager() {
+    static D2ClientMgr &manager() {
         return CfgMgr::instance().getD2ClientMgr();
     }
-    Lease4Ptr addNamed(const Client& c, uint32_t address, uint32_t state = Lease::STATE_DEFAULT) {
+    Lease4Ptr addNamed(const Client &c, uint32_t address, uint32_t state = Lease::STATE_DEFAULT) {
         Lease4Ptr lease = addRow(1, c, address, 3600, 10, state);
         lease->hostname_ = "c1.example.org.";
         lease->fqdn_fwd_ = lease->fqdn_rev_ = true;
@@ -354,7 +375,7 @@ protected:
     size_t removalsOf(uint32_t address) {
         size_t count = 0;
         for (size_t i = 0; i < manager().getQueueSize(); i++) {
-            const auto& request = manager().peekAt(i);
+            const auto &request = manager().peekAt(i);
             count += request->getChangeType() == isc::dhcp_ddns::CHG_REMOVE &&
                      request->getIpAddress() == IOAddress(address).toText();
         }
@@ -401,7 +422,7 @@ TEST_F(Dns, RowWithoutANameRemovesNone) {
     EXPECT_EQ(0u, manager().getQueueSize());
 }
 
-// ---- Between the two languages -----------------------------------------------------------------------------------------------------
+// ---- Between the two languages ----------------------------------------------------------------------------
 
 TEST_F(Leases, ClientIsHardwareTypeAndAddressAndIdentifier) {
     failover_client c = clientWithId(0x0102).core();
@@ -455,7 +476,7 @@ TEST_F(Leases, DeclinedRowIsADeclinedLease) {
     EXPECT_TRUE(shim::toLease(*addRow(1, client(1), A, 3600, 10, Lease::STATE_DECLINED)).declined);
 }
 
-// ---- The rows of a client -------------------------------------------------------------------------------------------------------------
+// ---- The rows of a client ---------------------------------------------------------------------------------
 
 TEST_F(Leases, RowFoundByIdentifierAndHardwareIsListedOnce) {
     addRow(1, clientWithId(1), A);
@@ -499,11 +520,11 @@ TEST_F(Leases, EmptyHardwareAddressFindsNothing) {
     EXPECT_TRUE(shim::rowsOf(HWAddrPtr(), ClientIdPtr(), {1}).empty());
 }
 
-// ---- Reservations ------------------------------------------------------------------------------------------------------------------------
+// ---- Reservations -----------------------------------------------------------------------------------------
 
 class Reservations : public Leases {
 protected:
-    std::vector<uint32_t> reservedFor(const Client& c, Subnet4Ptr subnet = Subnet4Ptr()) {
+    std::vector<uint32_t> reservedFor(const Client &c, Subnet4Ptr subnet = Subnet4Ptr()) {
         CfgMgr::instance().commit();
         return shim::reservationsFor(discover(c).query(), subnet ? subnet : one);
     }

@@ -52,6 +52,16 @@ TEST(LoadBalance, HashesAsDhcpdDoes) {
     EXPECT_EQ(59, hash(client(0x10)));
 }
 
+// The clients above don't come by every number of RFC 3074's table; each single byte does: their FNV-1a hash,
+// from a copy of the table that isn't the library's.
+TEST(LoadBalance, HashesWithEveryNumberOfTheTable) {
+    uint32_t fingerprint = 0x811c9dc5;
+    for (int byte = 0; byte < 256; byte++) {
+        fingerprint = (fingerprint ^ hash({uint8_t(byte)})) * 0x01000193;
+    }
+    EXPECT_EQ(0xcd457c01u, fingerprint);
+}
+
 TEST(LoadBalance, HashesNothingWithoutTouchingThePointer) {
     EXPECT_EQ(0, failover_hash(nullptr, 0));
 }

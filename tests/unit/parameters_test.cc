@@ -11,7 +11,7 @@
 
 using namespace shim_test;
 
-// ---- The addresses of this machine, as these tests want them ----------------------------------------------------------
+// ---- The addresses of this machine, as these tests want them ----------------------------------------------
 
 namespace {
 
@@ -26,35 +26,35 @@ std::vector<Interface> interfaces;
 } // namespace
 
 // The shim is linked into this program, so its question goes here.
-extern "C" int getifaddrs(ifaddrs** list) {
+extern "C" int getifaddrs(ifaddrs **list) {
     if (local_addresses.empty()) {
-        auto real = reinterpret_cast<int (*)(ifaddrs**)>(dlsym(RTLD_NEXT, "getifaddrs"));
+        auto real = reinterpret_cast<int (*)(ifaddrs **)>(dlsym(RTLD_NEXT, "getifaddrs"));
         return real(list);
     }
     interfaces.assign(local_addresses.size(), Interface{});
     for (size_t i = 0; i < interfaces.size(); i++) {
-        Interface& it = interfaces[i];
+        Interface &it = interfaces[i];
         it.address.sin_family = AF_INET;
         inet_pton(AF_INET, local_addresses[i].c_str(), &it.address.sin_addr);
-        it.entry.ifa_addr = reinterpret_cast<sockaddr*>(&it.address);
+        it.entry.ifa_addr = reinterpret_cast<sockaddr *>(&it.address);
         it.entry.ifa_next = i + 1 < interfaces.size() ? &interfaces[i + 1].entry : nullptr;
     }
     *list = &interfaces[0].entry;
     return 0;
 }
 
-extern "C" void freeifaddrs(ifaddrs* list) {
+extern "C" void freeifaddrs(ifaddrs *list) {
     if (interfaces.empty() || list != &interfaces[0].entry) {
-        auto real = reinterpret_cast<void (*)(ifaddrs*)>(dlsym(RTLD_NEXT, "freeifaddrs"));
+        auto real = reinterpret_cast<void (*)(ifaddrs *)>(dlsym(RTLD_NEXT, "freeifaddrs"));
         real(list);
     }
 }
 
-// ---- Parameters that are right, and a way to spoil them ---------------------------------------------------------------
+// ---- Parameters that are right, and a way to spoil them ---------------------------------------------------
 
 namespace {
 
-const char* const GOOD = R"({
+const char *const GOOD = R"({
   "relationships": [ {
     "name": "dc1",
     "peers": [ { "name": "server1", "role": "primary", "address": "192.0.2.1" },
@@ -77,10 +77,10 @@ protected:
     ElementPtr peer(size_t i) {
         return at(relationship()->get("peers"), i);
     }
-    static ElementPtr at(const ConstElementPtr& list, size_t i) {
+    static ElementPtr at(const ConstElementPtr &list, size_t i) {
         return boost::const_pointer_cast<Element>(list->get(int(i)));
     }
-    ElementPtr addRelationship(const std::string& json) {
+    ElementPtr addRelationship(const std::string &json) {
         boost::const_pointer_cast<Element>(all->get("relationships"))->add(Element::fromJSON(json));
         return relationship(1);
     }
@@ -88,12 +88,12 @@ protected:
     std::string error() {
         try {
             shim::parseParameters(all);
-        } catch (const isc::ConfigError& e) {
+        } catch (const isc::ConfigError &e) {
             return e.what();
         }
         return "";
     }
-    std::string errorOf(const std::string& json) {
+    std::string errorOf(const std::string &json) {
         all = boost::const_pointer_cast<Element>(ConstElementPtr(Element::fromJSON(json)));
         return error();
     }
@@ -103,21 +103,21 @@ protected:
     std::vector<std::string> warnings() {
         return shim::parseParameters(all).warnings;
     }
-    bool warnsOf(const std::string& what) {
+    bool warnsOf(const std::string &what) {
         auto all = warnings();
-        return std::any_of(all.begin(), all.end(), [&](auto& w) { return contains(w, what); });
+        return std::any_of(all.begin(), all.end(), [&](auto &w) { return contains(w, what); });
     }
 
     ElementPtr all;
 };
 
-#define EXPECT_ERROR(part)                                                                                             \
-    do {                                                                                                               \
-        std::string text = error();                                                                                    \
-        EXPECT_PRED2(contains, text, part);                                                                            \
+#define EXPECT_ERROR(part)                                                                                   \
+    do {                                                                                                     \
+        std::string text = error();                                                                          \
+        EXPECT_PRED2(contains, text, part);                                                                  \
     } while (false)
 
-// ---- What must be there -------------------------------------------------------------------------------------------------
+// ---- What must be there -----------------------------------------------------------------------------------
 
 TEST_F(Parameters, NameAndPeersAreEnough) {
     EXPECT_EQ("", error());
@@ -184,7 +184,7 @@ TEST_F(Parameters, PeersMissing) {
     EXPECT_ERROR("\"peers\" is missing");
 }
 
-// ---- Name -----------------------------------------------------------------------------------------------------------------
+// ---- Name -------------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, NameIsTaken) {
     EXPECT_STREQ("dc1", core().name);
@@ -216,7 +216,7 @@ TEST_F(Parameters, NameWithANulIsRefused) {
     EXPECT_ERROR("relationships[0].name");
 }
 
-// ---- Unknown keys -----------------------------------------------------------------------------------------------------------
+// ---- Unknown keys -----------------------------------------------------------------------------------------
 
 TEST_F(Parameters, UnknownKeyAtTheTopIsNamedWithItsPosition) {
     EXPECT_PRED2(contains, errorOf("{ \"relationships\": [],\n  \"foo\": 1 }"), "foo (<string>:2:10)");
@@ -225,7 +225,8 @@ TEST_F(Parameters, UnknownKeyAtTheTopIsNamedWithItsPosition) {
 }
 
 TEST_F(Parameters, UnknownKeyInARelationshipIsNamedWithItsPathAndPosition) {
-    EXPECT_PRED2(contains, errorOf("{ \"relationships\": [ {\n \"name\": \"dc1\",\n \"mclt-seconds\": 60 } ] }"),
+    EXPECT_PRED2(contains,
+                 errorOf("{ \"relationships\": [ {\n \"name\": \"dc1\",\n \"mclt-seconds\": 60 } ] }"),
                  "relationships[0].mclt-seconds (<string>:3:18): unknown parameter \"mclt-seconds\"");
     EXPECT_ERROR("mclt, ");
 }
@@ -243,22 +244,22 @@ TEST_F(Parameters, UnicodeHyphenInAKeyIsAnUnknownKey) {
 }
 
 TEST_F(Parameters, CommentAndUserContextAreAllowedEverywhere) {
-    for (const ElementPtr& map : {all, relationship(), peer(0)}) {
+    for (const ElementPtr &map : {all, relationship(), peer(0)}) {
         map->set("comment", Element::create("words"));
         map->set("user-context", Element::createMap());
     }
     EXPECT_EQ("", error());
 }
 
-// ---- Integers: each key, both ends of its range, and a string in its place -----------------------------------------------------
+// ---- Integers: each key, both ends of its range, and a string in its place --------------------------------
 
 struct IntegerKey {
-    const char* key;
+    const char *key;
     int64_t low, high;
-    std::function<int64_t(const failover_config&)> read;
+    std::function<int64_t(const failover_config &)> read;
 };
 
-void PrintTo(const IntegerKey& k, std::ostream* out) {
+void PrintTo(const IntegerKey &k, std::ostream *out) {
     *out << k.key;
 }
 
@@ -318,32 +319,32 @@ const int64_t YEAR = 366 * 86400;
 INSTANTIATE_TEST_SUITE_P(
     Each, IntegerParameter,
     ::testing::Values(
-        IntegerKey{"mclt", 1, YEAR, [](auto& c) { return c.mclt; }},
-        IntegerKey{"load-balance-max-seconds", 0, 65535, [](auto& c) { return c.load_balance_max_seconds; }},
-        IntegerKey{"max-response-delay", 9, 86400, [](auto& c) { return c.max_response_delay; }},
-        IntegerKey{"max-unacked-updates", 1, 65535, [](auto& c) { return c.max_unacked_updates; }},
-        IntegerKey{"startup-delay", 1, 3600, [](auto& c) { return c.startup_delay; }},
-        IntegerKey{"auto-partner-down", 0, YEAR, [](auto& c) { return c.auto_partner_down; }},
-        IntegerKey{"max-lease-misbalance", 0, 100, [](auto& c) { return c.max_lease_misbalance; }},
-        IntegerKey{"max-lease-ownership", 0, 100, [](auto& c) { return c.max_lease_ownership; }},
-        IntegerKey{"min-balance", 0, 86400, [](auto& c) { return c.min_balance; }},
-        IntegerKey{"max-balance", 0, 86400, [](auto& c) { return c.max_balance; }},
+        IntegerKey{"mclt", 1, YEAR, [](auto &c) { return c.mclt; }},
+        IntegerKey{"load-balance-max-seconds", 0, 65535, [](auto &c) { return c.load_balance_max_seconds; }},
+        IntegerKey{"max-response-delay", 9, 86400, [](auto &c) { return c.max_response_delay; }},
+        IntegerKey{"max-unacked-updates", 1, 65535, [](auto &c) { return c.max_unacked_updates; }},
+        IntegerKey{"startup-delay", 1, 3600, [](auto &c) { return c.startup_delay; }},
+        IntegerKey{"auto-partner-down", 0, YEAR, [](auto &c) { return c.auto_partner_down; }},
+        IntegerKey{"max-lease-misbalance", 0, 100, [](auto &c) { return c.max_lease_misbalance; }},
+        IntegerKey{"max-lease-ownership", 0, 100, [](auto &c) { return c.max_lease_ownership; }},
+        IntegerKey{"min-balance", 0, 86400, [](auto &c) { return c.min_balance; }},
+        IntegerKey{"max-balance", 0, 86400, [](auto &c) { return c.max_balance; }},
         // How many buckets are the primary's.
         IntegerKey{"split", 0, 256,
-                   [](auto& c) {
+                   [](auto &c) {
                        int64_t buckets = 0;
                        for (int b = 0; b < 256; b++) {
                            buckets += failover_bucket_is_primarys(c.hba, uint8_t(b));
                        }
                        return buckets;
                    }}),
-    [](const auto& info) {
+    [](const auto &info) {
         std::string name = info.param.key;
         std::replace(name.begin(), name.end(), '-', '_');
         return name;
     });
 
-// ---- Choices --------------------------------------------------------------------------------------------------------------------
+// ---- Choices ----------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, InterruptedLeasesReplace) {
     relationship()->set("interrupted-leases", Element::create("replace"));
@@ -387,9 +388,9 @@ TEST_F(Parameters, PartnerDownLeaseTimeOfWrongType) {
     EXPECT_ERROR("must be a string, not a integer");
 }
 
-// ---- Split and hba ----------------------------------------------------------------------------------------------------------------
+// ---- Split and hba ----------------------------------------------------------------------------------------
 
-std::string hba(const char* separator, size_t bytes = 32) {
+std::string hba(const char *separator, size_t bytes = 32) {
     std::string text;
     for (size_t i = 0; i < bytes; i++) {
         text += (i == 0 ? "" : separator);
@@ -441,7 +442,7 @@ TEST_F(Parameters, SplitAndHbaExcludeEachOther) {
     EXPECT_ERROR("split and hba exclude each other");
 }
 
-// ---- Peers --------------------------------------------------------------------------------------------------------------------------
+// ---- Peers ------------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, PeersThatAreNoList) {
     relationship()->set("peers", Element::createMap());
@@ -557,7 +558,7 @@ TEST_F(Parameters, PeersOfOneAddressAreRefused) {
     EXPECT_ERROR("both peers have the same address");
 }
 
-// ---- Which of the two is this server? ---------------------------------------------------------------------------------------------------
+// ---- Which of the two is this server? ---------------------------------------------------------------------
 
 TEST_F(Parameters, ThisServerIsTheOneWhoseAddressAnInterfaceBears) {
     auto r = shim::parseParameters(all).relationships.at(0);
@@ -619,7 +620,7 @@ TEST_F(Parameters, ThisServerNameOfWrongType) {
     EXPECT_ERROR("relationships[0].this-server-name");
 }
 
-// ---- Subnets ----------------------------------------------------------------------------------------------------------------------------
+// ---- Subnets ----------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, SubnetsAreTaken) {
     relationship()->set("subnets", Element::fromJSON("[ 2, 1, 4294967294 ]"));
@@ -663,9 +664,9 @@ TEST_F(Parameters, SubnetsThatAreNoList) {
     EXPECT_ERROR("must be a list, not a integer");
 }
 
-// ---- Two relationships ---------------------------------------------------------------------------------------------------------------------
+// ---- Two relationships ------------------------------------------------------------------------------------
 
-const char* const SECOND = R"({ "name": "dc2", "subnets": [ 2 ],
+const char *const SECOND = R"({ "name": "dc2", "subnets": [ 2 ],
     "peers": [ { "name": "server1", "role": "primary", "address": "192.0.2.1" },
                { "name": "server3", "role": "secondary", "address": "192.0.2.3" } ] })";
 
@@ -704,7 +705,7 @@ TEST_F(Parameters, ErrorInTheSecondRelationshipNamesIt) {
     EXPECT_ERROR("relationships[1].mclt");
 }
 
-// ---- Database ---------------------------------------------------------------------------------------------------------------------------------
+// ---- Database ---------------------------------------------------------------------------------------------
 
 std::string dataDirectory() {
     std::string directory = CfgMgr::instance().getDataDir();
@@ -736,7 +737,7 @@ TEST_F(Parameters, EmptyDatabasePathIsRefused) {
     EXPECT_ERROR("1 to 4000 characters");
 }
 
-// ---- Legal but risky -----------------------------------------------------------------------------------------------------------------------------
+// ---- Legal but risky --------------------------------------------------------------------------------------
 
 TEST_F(Parameters, AutoPartnerDownIsWarnedOf) {
     relationship()->set("auto-partner-down", Element::create(7200));

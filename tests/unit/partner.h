@@ -252,7 +252,7 @@ protected:
         int64_t end = now.mono + ms, start_mono = now.mono, start_wall = now.wall;
         while (now.mono < end) {
             now.mono = std::min(end, std::max(failover_deadline(x->core_), now.mono + 1));
-            now.wall = start_wall + (now.mono - start_mono) / 1000;
+            now.wall = start_wall + now.mono / 1000 - start_mono / 1000;
             run();
         }
     }
