@@ -41,6 +41,8 @@ struct peer {
     struct connection connections[CONNECTIONS_MAX];
     struct connection *link; /* null: none */
     bool state_known;        /* STATE was received on this link */
+    bool announced;          /* STATE was sent on this link, or is about to be */
+    bool withdrawn;          /* the link goes, lest the partner hears a state that breaks it */
     bool dialling;
     bool dial_now;
     int64_t redial;        /* mono ms of the next attempt; INT64_MAX: none */
@@ -66,6 +68,7 @@ struct requests {
     bool asked_all;     /* it is UPDREQALL */
     uint32_t asked_xid;
     bool ask_pending;   /* one waits in the queue of messages and has no xid yet */
+    bool partner_asked; /* for updates, on this link */
     bool answering;     /* the partner waits for UPDDONE */
     uint32_t answer_xid;
     uint32_t outstanding; /* entries with `requested` set */

@@ -281,6 +281,12 @@ bool failover_next_lease(struct failover *f, struct failover_lease_change *chang
     *change = c->items[c->head];
     c->head = (c->head + 1) % c->size;
     c->count--;
+    /* The client may have renewed here since: then Kea has that already, and the older lease must not replace it. */
+    const struct entry *e = table_find(&f->table, change->lease.address);
+    if (change->type == FAILOVER_LEASE_PUT && e->status == FAILOVER_ACTIVE && entry_is_client(e, &change->lease.client)) {
+        change->lease.cltt = e->cltt;
+        change->lease.ends = e->given;
+    }
     return true;
 }
 
@@ -516,8 +522,12 @@ static bool is_news(const struct failover *f, const struct entry *e, const struc
     if (e->status == FAILOVER_ACTIVE && entry_is_client(e, &lease->client)) {
         return lease->ends > e->ends || lease->cltt > e->cltt;
     }
-    /* What ended the lease, freed the address or gave it on is later than the lease: the row was left over. */
-    return lease->cltt >= time_max(e->starts, e->cltt);
+    /*
+     * What ended the lease, freed the address or gave it on is later than the lease: the row was left over. That may have
+     * been at the partner, by its clock; in doubt the lease counts.
+     */
+    int64_t skew = f->record.skew < 0 ? -(int64_t)f->record.skew : f->record.skew;
+    return time_add(lease->cltt, skew) >= time_max(e->starts, e->cltt);
 }
 
 void failover_adopt(struct failover *f, const struct failover_lease *lease, struct failover_clock now) {

@@ -288,7 +288,7 @@ static void link_up(struct failover *f, struct connection *c, const struct failo
     struct peer *p = &f->peer;
     c->phase = CONNECTION_LINKED;
     p->link = c;
-    p->state_known = p->strangers_warned = false;
+    p->state_known = p->announced = p->withdrawn = p->strangers_warned = false;
     p->xid = f->config.role == FAILOVER_PRIMARY ? 1 : 0; /* CONNECT was the primary's first */
     p->out_count = 0;
     p->last_sent = p->last_received = f->now.mono;
@@ -734,6 +734,9 @@ void peer_tick(struct failover *f) {
     if (p->link != NULL && f->now.mono - p->last_received >= (int64_t)f->config.max_response_delay * 1000) {
         peer_disconnect(f, FAILOVER_REJECT_NO_TRAFFIC, "no traffic within max-response-delay");
     }
+    if (p->link != NULL && p->withdrawn) {
+        peer_drop(f, "the partner would be broken by this server's state as it is now");
+    }
     if (may_dial(f) && f->now.mono >= p->redial) {
         p->redial = f->now.mono + REDIAL_MS;
         p->dial_now = true;
@@ -742,7 +745,7 @@ void peer_tick(struct failover *f) {
 
 int64_t peer_deadline(const struct failover *f) {
     const struct peer *p = &f->peer;
-    int64_t deadline = may_dial(f) ? p->redial : INT64_MAX;
+    int64_t deadline = may_dial(f) ? p->redial : p->link != NULL && p->withdrawn ? f->now.mono : INT64_MAX;
     for (int i = 0; i < CONNECTIONS_MAX; i++) {
         if (p->connections[i].phase == CONNECTION_OPEN) {
             deadline = time_min(deadline, p->connections[i].opened + HANDSHAKE_MS);

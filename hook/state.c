@@ -27,7 +27,9 @@
  * Two cells are softer than the draft's: PARTNER-DOWN stays where the partner shows NORMAL or
  * COMMUNICATIONS-INTERRUPTED, because rule 7 leaves it to the partner whether it recovers or conflicts, and it says so
  * as soon as it has seen our PARTNER-DOWN. And RECOVER-DONE ends a POTENTIAL-CONFLICT, because who recovered has given
- * up what it claimed; dhcpd would wait there for ever.
+ * up what it claimed; dhcpd would wait there for ever. One is harder: a dhcpd in RECOVER that meets RECOVER-WAIT or
+ * RECOVER-DONE on a new connection doesn't ask for anything, and both would be silent for ever; it asks who shows it
+ * COMMUNICATIONS-INTERRUPTED, which is as safe for us as it is whenever a partner recovers.
  */
 /* clang-format off */
 static const struct state_row table[FAILOVER_STATES][STATE_EVENTS] = {
@@ -109,7 +111,7 @@ static const struct state_row table[FAILOVER_STATES][STATE_EVENTS] = {
     [RD] = {
         [FAILOVER_UNKNOWN] = {UNEXPECTED, "9.7.2"}, [ST] = {UNEXPECTED, "9.7.2"},
         [NO] = {NO, "9.7.2"},         [CI] = {STAY, "9.7.2"},     [PD] = {STAY, "9.7.2"},
-        [PC] = {PC, "9.2"},           [RE] = {STAY, "9.7.2"},     [PA] = {STAY, "9.7.2"},
+        [PC] = {PC, "9.2"},           [RE] = {LET_DHCPD_ASK, "9.7.2"}, [PA] = {STAY, "9.7.2"},
         [SH] = {PD, "rule 7"},        [RD] = {NO, "9.7.2"},       [RI] = {PC, "9.2"},
         [CD] = {PC, "9.2"},           [RW] = {STAY, "9.7.2"},
         [EVENT_LINK_DOWN] = {STAY, "9.7.2"},
@@ -195,12 +197,45 @@ enum failover_state state_to_show(const struct failover *f) {
     return f->state == ST ? f->record.state : f->state;
 }
 
+/*
+ * Three states of dhcpd break when they see the wrong one: it ends by itself in CONFLICT-DONE, and in NORMAL and
+ * POTENTIAL-CONFLICT it goes to SHUTDOWN, where only an operator gets it out.
+ */
+static bool breaks_dhcpd(enum failover_state show, enum failover_state theirs) {
+    switch (theirs) {
+    case CD:
+        return show != NO && show != PC && show != RI;
+    case NO:
+        return show == PC || show == RI || show == CD;
+    default:
+        return theirs == PC && show == NO;
+    }
+}
+
+/* Which of them it is in isn't known before its first STATE, that it always sends unasked: ours waits for it where the
+ * two of them may be in the middle of a resolution, or nothing at all is known. */
+static bool waits_for_dhcpd(const struct failover *f, enum failover_state show) {
+    enum failover_state theirs = f->record.partner_state;
+    bool nothing_known = theirs == FAILOVER_UNKNOWN && !f->peer.wire_primary; /* only a primary is in CONFLICT-DONE */
+    return show == PC || show == RI || show == CD || theirs == PC || theirs == CD || nothing_known;
+}
+
 void state_announce(struct failover *f) {
-    if (f->peer.link == NULL) {
+    enum failover_state show = state_to_show(f);
+    if (f->peer.link == NULL || f->peer.withdrawn) {
         return;
     }
+    if (!f->peer.partner_is_ours && !f->peer.state_known && waits_for_dhcpd(f, show)) {
+        return;
+    }
+    if (!f->peer.partner_is_ours && f->peer.state_known && breaks_dhcpd(show, f->record.partner_state)) {
+        core_log(f, FAILOVER_WARN, "the partner in %s must not see %s: the connection is given up for now",
+                 failover_state_name(f->record.partner_state), failover_state_name(show));
+        f->peer.withdrawn = true;
+        return;
+    }
+    f->peer.announced = true;
     struct failover_message m = {.type = FAILOVER_STATE};
-    enum failover_state show = state_to_show(f);
     m.server_state = show == RW ? 254 : (uint8_t)show;
     m.server_flags = f->state == ST ? FAILOVER_SERVER_FLAG_STARTUP : 0;
     m.start_time_of_state = f->record.stos;
@@ -353,6 +388,8 @@ static enum failover_state decide(struct failover *f, enum failover_state from, 
             update_ask(f, FAILOVER_UPDREQ);
         }
         return from;
+    case LET_DHCPD_ASK:
+        return f->peer.partner_is_ours || f->first_contact || f->requests.partner_asked ? from : CI;
     case ASK_ALL:
         if (f->state != ST) {
             update_ask(f, FAILOVER_UPDREQALL);
@@ -445,7 +482,7 @@ static void note_first_contact(struct failover *f) {
     f->first_contact = f->first_contact || first;
 }
 
-void state_received(struct failover *f, const struct failover_message *m) {
+static void take_state(struct failover *f, const struct failover_message *m) {
     enum failover_state theirs = from_wire(m->server_state);
     int64_t stos = failover_has(m, FAILOVER_OPT_START_TIME_OF_STATE) ? m->start_time_of_state : f->now.wall;
     bool startup = (m->server_flags & FAILOVER_SERVER_FLAG_STARTUP) != 0;
@@ -469,6 +506,13 @@ void state_received(struct failover *f, const struct failover_message *m) {
         return;
     }
     state_event(f, (enum state_event)theirs);
+}
+
+void state_received(struct failover *f, const struct failover_message *m) {
+    take_state(f, m);
+    if (!f->peer.announced) {
+        state_announce(f);
+    }
 }
 
 /* ---- Startup and time ------------------------------------------------------------------------------------------ */

@@ -29,6 +29,7 @@ enum state_decision {
     WAIT_OR_DONE,                 /* RECOVER-WAIT, or RECOVER-DONE at first contact */
     CONFLICT_RESOLVED,            /* UPDDONE in POTENTIAL-CONFLICT: by role */
     CONFLICT_TURN,                /* the primary is done: the secondary asks */
+    LET_DHCPD_ASK,                /* a dhcpd in RECOVER that asks for nothing is shown COMMUNICATIONS-INTERRUPTED */
 };
 
 struct state_row {

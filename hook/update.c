@@ -142,7 +142,7 @@ static bool wanted_by(const struct entry *e, uint8_t request) {
 void update_request_received(struct failover *f, const struct failover_message *m) {
     struct requests *r = &f->requests;
     /* 2.9: a second request before UPDDONE replaces the first, which is never answered. */
-    r->answering = true;
+    r->partner_asked = r->answering = true;
     r->answer_xid = m->xid;
     for (uint32_t i = 0; i < f->table.entry_count; i++) {
         struct entry *e = &f->table.entries[i];
@@ -518,13 +518,16 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
         lease_rules_begin_lease(e);
     }
     e->status = FAILOVER_ACTIVE;
-    e->given = m->lease_expiration_time;
+    int64_t theirs = m->lease_expiration_time;
+    /* Where both have answered one request, the client may have taken either. */
+    bool ours_may_be_last = same && e->granted_here && !certainly_later(f, m, e->cltt);
+    e->given = ours_may_be_last ? time_max(e->given, theirs) : theirs;
     /* Design, rule 2: a shorter renewal at the partner moves no promised end. */
-    e->ends = same ? time_max(e->ends, e->given) : e->given;
+    e->ends = same ? time_max(e->ends, theirs) : theirs;
     /* Whose clock cltt is in: the later of the two grants counts. */
     e->granted_here = e->granted_here && e->cltt > m->client_last_transaction_time;
     take_times(e, m);
-    if (e->ends == e->given) {
+    if (e->ends == theirs) {
         e->update_due = false;
     }
     core_lease_put(f, e);

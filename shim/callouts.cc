@@ -101,9 +101,9 @@ void removeUselessRows(const CoveredSubnet& covered, const Pkt4Ptr& query, const
 }
 
 // An expired row of somebody else's must not be met by an allocation that is refused: Kea would count it twice.
-void removeExpiredRow(uint32_t address) {
+void removeExpiredRow(const CoveredSubnet& covered, uint32_t address) {
     Lease4Ptr row = LeaseMgrFactory::instance().getLease4(IOAddress(address));
-    if (row && row->expired()) {
+    if (row && row->expired() && covered.network.count(row->subnet_id_) > 0) {
         removeRow(row);
     }
 }
@@ -211,7 +211,7 @@ void onRequest(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Pt
     if (verdict == FAILOVER_GO_ON) {
         return;
     }
-    removeExpiredRow(ask.address);
+    removeExpiredRow(covered, ask.address);
     context.refused = true;
     context.why = why.text;
     LOG_INFO(logger, FAILOVER_QUERY_REFUSED)

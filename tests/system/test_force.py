@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MPL-2.0
 """The command force-state as an operator sends it, by REST: what it does, what it refuses, and that it lasts."""
 import contextlib
+import itertools
 import os
+import random
 import re
 import sqlite3
+import threading
 import time
 
 import pytest
 
-from client import Ack, Silence
+from client import Ack, Nak, Silence
 from hook import (DATABASE, addresses_of, binding, held_down, in_conflict, locked, log_lines, lose, normal_pair, owned,
                   pair_config, pending, roles, serve, small, states, status, wait_quiet, wait_same_view, wait_states,
                   wipe)
@@ -422,6 +425,7 @@ def test_partner_down_lasts(bed, pair):
     lease = client.dora()
     wait_quiet(primary, secondary)
     lose(secondary, primary)
+    served = time.time()
     since = force(primary, "partner-down")["since"]
     mark = primary.log.mark()
     primary.reload()
@@ -435,6 +439,7 @@ def test_partner_down_lasts(bed, pair):
     secondary.start()
     secondary.wait_log("startup -> recover")
     wait_states("normal/normal", primary, secondary)
+    assert time.time() >= served + MCLT - 1, "the leases that it had given have ended"
     wait_quiet(primary, secondary)
     wait_same_view(primary, secondary, POOL)
 
@@ -508,6 +513,85 @@ def test_shutdown_can_be_left_by_partner_down(bed, pair):
     secondary.kill9()
     assert force(primary, "partner-down")["state"] == "partner-down"
     assert serve(bed.client(), primary).lifetime == MCLT
+
+
+# --- under load ------------------------------------------------------------------------------------------------------
+
+class Crowd:
+    """Clients that come, renew, and leave or just vanish, from several threads; each lease that one had is noted."""
+
+    def __init__(self, bed, threads=4):
+        self.bed = bed
+        self.bed.wire           # made once, before several threads want it
+        self.held = []          # (address, MAC, from, until)
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self):
+        while not self._over.is_set():
+            client = self.bed.client()
+            offers = client.discover(secs=10, expect=1, timeout=0.3)
+            lease = offers and client.request(offers[0], timeout=0.3)
+            if isinstance(lease, Ack):
+                self.held.append((lease.address, client.mac, lease.at, self._keep(client, lease)))
+
+    def _keep(self, client, lease):
+        """The end of the client's time with its address."""
+        while random.random() < 0.5:
+            answer = client.renew(lease, random.choice(self.bed.servers), timeout=0.3)
+            if isinstance(answer, Nak):
+                return answer.at
+            if isinstance(answer, Silence):
+                return lease.ends
+            lease = max(lease, answer, key=lambda one: one.ends)
+        if random.random() < 0.5:
+            return lease.ends
+        released = time.time()
+        client.release(lease)
+        return released
+
+    def clashes(self):
+        """Leases of one address that two clients had at one time. Servers count in whole seconds."""
+        return [(one, other) for one, other in itertools.combinations(sorted(self.held), 2)
+                if one[0] == other[0] and one[1] != other[1] and other[2] < one[3] - 1 and one[2] < other[3] - 1]
+
+
+def test_forcing_under_load(bed, library):
+    """Many clients, several threads, one state after the other: never two clients with one address."""
+    primary, secondary = normal_pair(bed, library, {"mclt": 2, "startup_delay": 1}, threads=4, valid_lifetime=3,
+                                     subnets=[small(60)])
+    with Crowd(bed) as crowd:
+        for server, other in (primary, secondary), (secondary, primary):
+            held_down(server, other)
+            time.sleep(0.5)             # so that something happens meanwhile
+            force(server, "normal")
+            wait_states("normal/normal", primary, secondary)
+            force(server, "recover")
+            wait_states("normal/normal", primary, secondary)
+            force(server, "startup")
+            wait_states("normal/normal", primary, secondary)
+            shut_down(server, other)
+            time.sleep(0.5)
+            server.restart()
+            wait_states("normal/normal", primary, secondary)
+    assert len(crowd.held) > 30
+    assert crowd.clashes() == []
+    wait_until(lambda: not primary.leases() and not secondary.leases(), 15, "all leases have ended")
+    wait_quiet(primary, secondary)
+    wait_same_view(primary, secondary, addresses_of(60))
+    for server in primary, secondary:
+        assert server.statistics("subnet[1].assigned-addresses") == 0
+        assert status(server)["counters"]["clashes"] == 0
 
 
 # --- on disk before the answer ---------------------------------------------------------------------------------------

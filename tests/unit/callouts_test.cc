@@ -530,6 +530,22 @@ TEST_F(Callouts, ExpiredRowOfAnotherClientIsCountedDownOnceByRefusals) {
     EXPECT_FALSE(row(FIRST));
 }
 
+TEST_F(Callouts, ExpiredRowOfASubnetThatNoRelationshipCoversStays) {
+    coverOnlySubnetOne();
+    start();
+    addRow(2, client(2), FIRST_2, 600, 1000);
+    EXPECT_EQ(SKIP, selected(initReboot(client(1), FIRST_2)));
+    EXPECT_TRUE(row(FIRST_2));
+}
+
+TEST_F(Callouts, ExpiredRowOfALeaseThatIsPromisedForLongerIsRenewedAndCountedOnce) {
+    lease(client(1), FIRST, 600, 700).ends = time(nullptr) + 1000;
+    start();
+    EXPECT_EQ(Answer::ACK, serve(renewing(client(1), FIRST)).kind);
+    EXPECT_EQ(60u, row(FIRST)->valid_lft_);
+    EXPECT_EQ(1, assigned());
+}
+
 // ---- subnet4_select: BOOTP and reservations ---------------------------------------------------------------
 
 TEST_F(Callouts, BootpClientGetsNoAddressOfAPool) {

@@ -119,6 +119,10 @@ public:
         while (core_ != nullptr && failover_next_lease(core_, &change)) {
             auto row = rows_.find(change.lease.address);
             if (change.type == FAILOVER_LEASE_PUT) {
+                bool same = row != rows_.end() && failover_same_client(&row->second.client, &change.lease.client);
+                if (same && row->second.cltt > change.lease.cltt) {
+                    continue;
+                }
                 rows_[change.lease.address] = Row{change.lease.client, change.lease.cltt, change.lease.ends};
             } else if (row != rows_.end() && failover_same_client(&row->second.client, &change.lease.client) &&
                        row->second.cltt <= change.lease.cltt) {

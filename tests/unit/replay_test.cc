@@ -14,7 +14,6 @@
 // draft-ietf-dhc-failover-12, "design" the design of this library.
 #include <algorithm>
 #include <cmath>
-#include <deque>
 #include <fnmatch.h>
 #include <map>
 #include <set>
@@ -28,8 +27,7 @@ using namespace failover_test;
 
 namespace {
 
-// ---- The captures
-// -----------------------------------------------------------------------------------------------
+// ---- The captures ----
 //
 // Times in all tables are in seconds from the second in which the capture begins, so that 0 is the first
 // packet's. Addresses are 10.99.0.x and written as ".x"; client 0a:00:00:00:00:xx is "xx", with "/id" if it
@@ -87,32 +85,36 @@ constexpr auto NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTERRUPTED, P
 
 // clang-format off
 const Capture captures[] = {
-    // name                            pool MCLT lease timer auto  primary           secondary         end in
-    {"01-first-contact",                20, 40, 120, 20, 0, first_start(0),   first_start_later(), NO, NO},
-    {"02-dora",                         20, 40, 120, 20, 0, linked(-14),      linked(-14),       NO, NO, "01"},
-    {"03-renew-release",                20, 40, 120, 20, 0, linked(-5),       linked(-5),        NO, NO},
-    {"04-renew-expiry",                 20, 30,  60, 20, 0, linked(-5),       linked(-5),        NO, NO},
-    {"05-decline",                      20, 40, 120, 20, 0, linked(-20),      linked(-20),       NO, NO, "03"},
-    // The secondary's timer did not wait for min-balance after the first balance, so for ours that is long ago.
-    {"06-pool-rebalance",               20, 40, 120, 20, 0, linked(-29),      linked(-100),      NO, NO, "05"},
-    {"07-kill-comm-int-reconnect",      20, 30, 120, 20, 0, linked(-4),       linked(-4),        NO, NO},
-    {"08-partner-down-recover",          8, 30, 120, 20, 0, linked(-10),      linked(-10),       NO, NO},
-    {"09-db-loss-recover-wait",          8, 30, 120, 20, 0, first_start(0),   alone_in(CI, -2),  NO, NO},
-    {"10-shutdown-state",                8, 30, 120, 20, 0, linked(-55),      linked(-55),       RW, NO},
-    {"10b-omapi-control-shutdown",       8, 30, 120, 20, 0, linked(-2),       linked(-2),        NO, NO, "09"},
-    {"10c-sigterm",                      8, 30, 120, 20, 0, linked(-5),       linked(-5),        UN, CI, "10b"},
-    {"11-name-mismatch",                20, 40, 120, 20, 0, first_start(0),   first_start(0),    RE, RE, "", "alpha", "beta"},
-    {"12-mclt-change",                  20, 45, 120, 20, 0, stopped_in(NO, -4), alone_in(CI, -2), NO, NO, "", "fo1", "fo1", 30},
-    {"13-partition-conflict",            8, 30, 120, 12, 0, linked(-3),       linked(-3),        NO, NO},
-    {"14-auto-partner-down-conflict",    8, 30, 120,  9, 5, alone_in(PD, 0),  alone_in(PD, 0),   NO, NO},
-    {"15-resolution-interrupted",        8, 60, 300,  9, 0, alone_in(PD, -2), alone_in(PD, -2),  NO, NO},
-    {"16-reserved-flag",                 8, 30,  40, 20, 0, linked(-20),      linked(-20),       NO, NO, "", "fo1", "fo1", 0, {103, 104}},
-    {"17-probe-connect-rejects",        20, 40, 120, 20, 0, scripted(),       first_start(-2),   UN, ST},
-    {"18-probe-connectack-rejects",     20, 40, 120, 20, 0, first_start(-2),  scripted(),        ST, UN},
+    // name                           pool MCLT lease timer auto  primary           secondary         end in
+    {"01-first-contact",               20, 40, 120, 20, 0, first_start(0),   first_start_later(), NO, NO},
+    {"02-dora",                        20, 40, 120, 20, 0, linked(-14),      linked(-14),       NO, NO, "01"},
+    {"03-renew-release",               20, 40, 120, 20, 0, linked(-5),       linked(-5),        NO, NO},
+    {"04-renew-expiry",                20, 30,  60, 20, 0, linked(-5),       linked(-5),        NO, NO},
+    {"05-decline",                     20, 40, 120, 20, 0, linked(-20),      linked(-20),       NO, NO, "03"},
+    // The secondary's timer did not wait for min-balance after the first balance: for ours that is long ago.
+    {"06-pool-rebalance",              20, 40, 120, 20, 0, linked(-29),      linked(-100),      NO, NO, "05"},
+    {"07-kill-comm-int-reconnect",     20, 30, 120, 20, 0, linked(-4),       linked(-4),        NO, NO},
+    {"08-partner-down-recover",         8, 30, 120, 20, 0, linked(-10),      linked(-10),       NO, NO},
+    {"09-db-loss-recover-wait",         8, 30, 120, 20, 0, first_start(0),   alone_in(CI, -2),  NO, NO},
+    {"10-shutdown-state",               8, 30, 120, 20, 0, linked(-55),      linked(-55),       RW, NO},
+    {"10b-omapi-control-shutdown",      8, 30, 120, 20, 0, linked(-2),       linked(-2),        NO, NO, "09"},
+    {"10c-sigterm",                     8, 30, 120, 20, 0, linked(-5),       linked(-5),        UN, CI},
+    {"11-name-mismatch",               20, 40, 120, 20, 0, first_start(0),   first_start(0),    RE, RE, "",
+     "alpha", "beta"},
+    {"12-mclt-change",                 20, 45, 120, 20, 0, stopped_in(NO, -4), alone_in(CI, -2), NO, NO, "",
+     "fo1", "fo1", 30},
+    {"13-partition-conflict",           8, 30, 120, 12, 0, linked(-3),       linked(-3),        NO, NO},
+    {"14-auto-partner-down-conflict",   8, 30, 120,  9, 5, alone_in(PD, 0),  alone_in(PD, 0),   NO, NO},
+    {"15-resolution-interrupted",       8, 60, 300,  9, 0, alone_in(PD, -2), alone_in(PD, -2),  NO, NO},
+    {"16-reserved-flag",                8, 30,  40, 20, 0, linked(-20),      linked(-20),       NO, NO, "",
+     "fo1", "fo1", 0, {103, 104}},
+    {"17-probe-connect-rejects",       20, 40, 120, 20, 0, scripted(),       first_start(-2),   UN, ST},
+    {"18-probe-connectack-rejects",    20, 40, 120, 20, 0, first_start(-2),  scripted(),        ST, UN},
 };
 
-// What was known of addresses when the capture began. Where a capture has no line, an address is free, was never used
-// and is the primary's. `by` has sent the last BNDUPD of it, and holds it if it is ACTIVE.
+// What was known of addresses when the capture began. Where a capture has no line, and follows none, an
+// address is free, was never used and is the primary's. `by` has sent the last BNDUPD of it, and holds it if
+// it is ACTIVE.
 struct Known {
     const char *captures;
     int first, last;
@@ -136,6 +138,7 @@ const Known known[] = {
     {"10",          100, 103, FAILOVER_BACKUP, PRIMARY,   "",       -55, NEVER,   -55, NEVER},
     // Between 09 and 10b it has expired and was given back.
     {"10b",         102, 102, FAILOVER_BACKUP, PRIMARY,   "3c",      -2,    -4,    -2,   -34},
+    {"10c",         100, 103, FAILOVER_BACKUP, PRIMARY,   "",       -50, NEVER,   -50, NEVER},
     {"12",          100, 109, FAILOVER_BACKUP, PRIMARY,   "",       -50, NEVER,   -50, NEVER},
     {"13",          100, 102, FAILOVER_BACKUP, PRIMARY,   "",       -10, NEVER,   -10, NEVER},
     {"13",          103, 103, FAILOVER_ACTIVE, SECONDARY, "01/id",   -4,    26,   131,    -4},
@@ -149,7 +152,8 @@ const Known known[] = {
     {"16",          100, 103, FAILOVER_BACKUP, PRIMARY,   "",       -20, NEVER,   -20, NEVER},
 };
 
-// What happened at one side and is not in the packets. Times here are from the first packet on, not from its second.
+// What happened at one side and is not in the packets. Times are from the first packet here, not from its
+// second.
 struct Happening {
     const char *capture;
     Side side;
@@ -194,12 +198,10 @@ const Happening happenings[] = {
 };
 // clang-format on
 
-// ---- The differences
-// --------------------------------------------------------------------------------------------
+// ---- The differences ----
 
 enum Kind {
-    INSTEAD, // we say `ours` where dhcpd says `theirs`: the whole line, or the fields that differ ("$x": as
-             // field x)
+    INSTEAD, // we say `ours` where dhcpd says `theirs`: a whole line, or the fields that differ ("$x": as x)
     UNSAID,  // dhcpd says `theirs`, we don't; what the partner answers to it is left out too
     ALSO,    // we say `ours`, dhcpd doesn't; if it is a BNDUPD, the partner acknowledges it
     EARLIER, // we say `theirs` sooner, ahead of what dhcpd says before it
@@ -223,33 +225,43 @@ const Difference differences[] = {
 
     {"01 07 08 09 10 10b 11 12 13 14 15 18", PRIMARY, INSTEAD, "CONNECT *",
      "vendor=kea-failover-1 vendor-record=11",
-     "Design, 'Who is primary': our own vendor class, and under it the record of the acting primary. A dhcpd looks at "
-     "neither (reference 1.7)."},
+     "Design, 'Who is primary': our own vendor class, and under it the record of the acting primary. A "
+     "dhcpd looks at neither (reference 1.7)."},
     {"01 07 08 09 10 10b 12 13 14 15 17", SECONDARY, INSTEAD, "CONNECTACK * tls-reply=0 xid=0",
      "vendor=kea-failover-1 vendor-record=11", nullptr},
     {"11 17", SECONDARY, INSTEAD, "CONNECTACK * reject=*", "vendor=kea-failover-1", nullptr},
     {"17", SECONDARY, ALSO, "",
-     "CONNECTACK name=fo1 max-unacked=10 receive-timer=20 vendor=kea-failover-1 version=1 tls-reply=0 xid=0 reject=5 "
-     "message=invalid MCLT",
-     "Reference 1.7: dhcpd refuses a CONNECT without an MCLT with this reason too, but closes before it has left."},
+     "CONNECTACK name=fo1 max-unacked=10 receive-timer=20 vendor=kea-failover-1 version=1 tls-reply=0 xid=0 "
+     "reject=5 message=invalid MCLT",
+     "Reference 1.7: dhcpd refuses a CONNECT without an MCLT with this reason too, but closes before it has "
+     "left."},
     {"18", PRIMARY, INSTEAD, "DISCONNECT * name zzz *",
      "DISCONNECT xid=1 reject=8 message=remote failover relationship name does not match",
      "Reference 1.5: the text is for people. Ours does not repeat what a stranger has sent."},
 
     // ---- The first STATE of a connection, and start times of states ----
 
-    {"07", SECONDARY, INSTEAD, "STATE normal STARTUP *", "STATE communications-interrupted STARTUP since=18 xid=0",
-     "Reference 2.14 (1), draft 9.3.2: after a start NORMAL is never shown before the partner's state is known, because "
-     "it pushes a dhcpd in RECOVER into POTENTIAL-CONFLICT."},
-    {"08", PRIMARY, INSTEAD, "STATE normal STARTUP *", "STATE communications-interrupted STARTUP since=38 xid=1", nullptr},
-    {"12", PRIMARY, INSTEAD, "STATE normal STARTUP *", "STATE communications-interrupted STARTUP since=0 xid=1", nullptr},
-    {"15", SECONDARY, INSTEAD, "STATE potential-conflict since=2 xid=0",
-     "STATE resolution-interrupted STARTUP since=7 xid=0",
-     "Draft 9.3.2: likewise, a start during a POTENTIAL-CONFLICT interrupts it. dhcpd forgets the flag here (reference "
-     "2.3)."},
+    {"07", SECONDARY, INSTEAD, "STATE normal STARTUP *",
+     "STATE communications-interrupted STARTUP since=18 xid=0",
+     "Reference 2.14 (1), draft 9.3.2: after a start NORMAL is never shown before the partner's state is "
+     "known, because it pushes a dhcpd in RECOVER into POTENTIAL-CONFLICT."},
+    {"08", PRIMARY, INSTEAD, "STATE normal STARTUP *",
+     "STATE communications-interrupted STARTUP since=38 xid=1", nullptr},
+    {"12", PRIMARY, INSTEAD, "STATE normal STARTUP *",
+     "STATE communications-interrupted STARTUP since=0 xid=1", nullptr},
+    {"15", BOTH, UNSAID, "STATE * since=2 xid=?", "",
+     "Reference 5 (11): a dhcpd ends, or goes to SHUTDOWN, when it sees the wrong state while a conflict is "
+     "being resolved. Where it may be in the middle of that our first STATE of a connection waits for its "
+     "own."},
+    {"15", PRIMARY, INSTEAD, "STATE potential-conflict since=7", "xid=1", nullptr},
+    {"15", SECONDARY, INSTEAD, "STATE potential-conflict since=2#2", "xid=0", nullptr},
+    {"01", SECONDARY, UNSAID, "STATE recover STARTUP *", "",
+     "The same, where nothing is known of a primary yet."},
+    {"01", SECONDARY, INSTEAD, "STATE recover since=2", "xid=0", nullptr},
+    {"17", SECONDARY, UNSAID, "STATE recover STARTUP *", "", nullptr},
     {"07", SECONDARY, INSTEAD, "STATE normal since=-4", "since=18",
-     "Reference 2.6: dhcpd keeps the old start time on the way out of STARTUP and into RECOVER-WAIT, and skips waits by "
-     "that; ours is that of the change."},
+     "Reference 2.6: dhcpd keeps the old start time on the way out of STARTUP and into RECOVER-WAIT, and "
+     "skips waits by that; ours is that of the change."},
     {"08", PRIMARY, INSTEAD, "STATE recover since=-10", "since=38", nullptr},
     {"12", PRIMARY, INSTEAD, "STATE normal since=-4", "since=0", nullptr},
     {"15", SECONDARY, INSTEAD, "STATE potential-conflict since=2#2", "since=7", nullptr},
@@ -260,31 +272,32 @@ const Difference differences[] = {
     // ---- A partner in RECOVER ----
 
     {"09", SECONDARY, UNSAID, "STATE partner-down since=0", "",
-     "Reference 2.13, design, rule 7: at the sight of RECOVER we stay in COMMUNICATIONS-INTERRUPTED. The partner gets "
-     "its answer all the same (reference 2.14 (3))."},
+     "Reference 2.13, design, rule 7: at the sight of RECOVER we stay in COMMUNICATIONS-INTERRUPTED. The "
+     "partner gets its answer all the same (reference 2.14 (3))."},
     {"10b", SECONDARY, UNSAID, "STATE partner-down since=20", "", nullptr},
 
     // ---- SHUTDOWN ----
 
     {"10", PRIMARY, ALSO, "", "close",
-     "Design, section 2, 'shutdown': when the partner has said PARTNER-DOWN the link is closed; a dhcpd waits for an "
-     "operator to end it."},
+     "Design, section 2, 'shutdown': when the partner has said PARTNER-DOWN the link is closed; a dhcpd "
+     "waits for an operator to end it."},
     {"10", PRIMARY, INSTEAD, "STATE shutdown since=0 xid=1", "STATE recover STARTUP since=5 xid=1",
-     "Reference 2.13, draft 9.14: after SHUTDOWN a server starts in RECOVER. A dhcpd is still in SHUTDOWN and needs an "
-     "operator once more, who therefore finds nothing left to do here."},
+     "Reference 2.13, draft 9.14: after SHUTDOWN a server starts in RECOVER. A dhcpd is still in SHUTDOWN "
+     "and needs an operator once more, who therefore finds nothing left to do here."},
     {"10", PRIMARY, INSTEAD, "STATE shutdown since=0#2", "STATE recover since=5", nullptr},
     {"10", PRIMARY, EARLIER, "UPDREQALL", "", nullptr},
     {"10", PRIMARY, UNSAID, "STATE recover since=-17", "", nullptr},
     {"10", PRIMARY, INSTEAD, "STATE recover-done since=15", "STATE recover-wait since=15",
-     "Design, rule 8, draft 9.6: RECOVER-WAIT lasts for the MCLT from the last moment at which this server can have "
-     "served, here until 35, behind the end of the capture. dhcpd skips it by a start time put back (reference 2.6)."},
+     "Design, rule 8, draft 9.6: RECOVER-WAIT lasts for the MCLT from the last moment at which this server "
+     "can have served, here until 35, behind the end of the capture. dhcpd skips it by a start time put "
+     "back (reference 2.6)."},
     {"10", PRIMARY, UNSAID, "STATE normal since=15", "", nullptr},
     {"10b", PRIMARY, ALSO, "", "STATE shutdown since=17",
-     "Reference 2.12: dhcpd means to say it, but its OMAPI shutdown stops the connection first. The partner of the "
-     "capture has not heard it, and goes on from a lost connection."},
+     "Reference 2.12: dhcpd means to say it, but its OMAPI shutdown stops the connection first. The partner "
+     "of the capture has not heard it, and goes on from a lost connection."},
     {"10b", PRIMARY, LATER, "STATE recover-done since=47", "",
-     "Design, rule 8: RECOVER-WAIT for the MCLT from the last moment at which this server can have served: its start, "
-     "at 20, because its record is from 17 and may be 5 s old."},
+     "Design, rule 8: RECOVER-WAIT for the MCLT from the last moment at which this server can have served: "
+     "its start, at 20, because its record is from 17 and may be 5 s old."},
     {"10b", PRIMARY, INSTEAD, "STATE recover-done since=47", "since=50", nullptr},
     {"10b", PRIMARY, LATER, "STATE normal since=47", "", nullptr},
     {"10b", PRIMARY, INSTEAD, "STATE normal since=47", "since=50", nullptr},
@@ -293,79 +306,85 @@ const Difference differences[] = {
     // ---- The end of a connection ----
 
     {"13", PRIMARY, ALSO, "", "DISCONNECT xid=5 reject=17 message=no traffic within max-response-delay",
-     "Reference 2.13, draft 7.12 and 8.3: before a server closes a connection on which it heard nothing, it says so. "
-     "The cut cable swallows it here."},
-    {"13", SECONDARY, ALSO, "", "DISCONNECT xid=5 reject=17 message=no traffic within max-response-delay", nullptr},
-    {"14", PRIMARY, ALSO, "", "DISCONNECT xid=23 reject=17 message=no traffic within max-response-delay", nullptr},
-    {"14", SECONDARY, ALSO, "", "DISCONNECT xid=14 reject=17 message=no traffic within max-response-delay", nullptr},
+     "Reference 2.13, draft 7.12 and 8.3: before a server closes a connection on which it heard nothing, it "
+     "says so. The cut cable swallows it here."},
+    {"13", SECONDARY, ALSO, "",
+     "DISCONNECT xid=5 reject=17 message=no traffic within max-response-delay", nullptr},
+    {"14", PRIMARY, ALSO, "",
+     "DISCONNECT xid=23 reject=17 message=no traffic within max-response-delay", nullptr},
+    {"14", SECONDARY, ALSO, "",
+     "DISCONNECT xid=14 reject=17 message=no traffic within max-response-delay", nullptr},
     {"13", SECONDARY, ALSO, "", "close",
-     "dhcpd closes at the same time, but its FIN was lost with the cable; what the capture has of the primary's is the "
-     "RST that answers a late packet."},
+     "dhcpd closes at the same time, but its FIN was lost with the cable; what the capture has of the "
+     "primary's is the RST that answers a late packet."},
     {"14", SECONDARY, ALSO, "", "close", nullptr},
     {"13 14", PRIMARY, EARLIER, "close", "", nullptr},
 
     // ---- UPDREQALL and its answer ----
 
     {"01 09 10b", PRIMARY, UNSAID, "UPDREQALL#1", "",
-     "Reference 2.5, 2.9: dhcpd asks again when it has the partner's second STATE, and only the last request is "
-     "answered. We ask once."},
+     "Reference 2.5, 2.9: dhcpd asks again when it has the partner's second STATE, and only the last "
+     "request is answered. We ask once."},
     {"01", SECONDARY, UNSAID, "UPDREQALL#1", "", nullptr},
     {"01", BOTH, UNSAID, "BNDUPD .1?? FREE ends=never potential=never starts=never", "",
-     "Reference 2.9: the draft's answer to UPDREQALL is what was ever used. What never was is the primary's on both "
-     "sides without a word."},
+     "Reference 2.9: the draft's answer to UPDREQALL is what was ever used. What never was is the primary's "
+     "on both sides without a word."},
     {"09 10 10b", SECONDARY, UNSAID, "BNDUPD .1?? FREE ends=never potential=never starts=never", "", nullptr},
     {"01", PRIMARY, INSTEAD, "BNDACK * reject=16 *", "reject= message=",
-     "So there is no update of ours that theirs could be less critical than (reference 5 (13)), and it is accepted."},
+     "So there is no update of ours that theirs could be less critical than (reference 5 (13)), and it is "
+     "accepted."},
     {"01", PRIMARY, ALSO, "", "UPDDONE xid=2",
      "And there is nothing to send: each of dhcpd's two requests is answered at once (reference 2.9)."},
     {"01", SECONDARY, ALSO, "", "UPDDONE xid=3", nullptr},
     {"09", SECONDARY, ORDER, "BNDUPD * starts=-[57]*", "",
-     "Reference 2.9: dhcpd answers list by list of its own, ours address by address. The draft asks for no order."},
+     "Reference 2.9: dhcpd answers list by list of its own, ours address by address. The draft asks for no "
+     "order."},
     {"10b", SECONDARY, ORDER, "BNDUPD * starts=-*", "", nullptr},
     {"09 10b", SECONDARY, LATER, "UPDDONE *", "",
-     "Draft 7.5: when all of the answer has been acknowledged. dhcpd does not count what was on its way already when the "
-     "second UPDREQALL came."},
+     "Draft 7.5: when all of the answer has been acknowledged. dhcpd does not count what was on its way "
+     "already when the second UPDREQALL came."},
 
     // ---- When updates are sent ----
 
     {"07", PRIMARY, EARLIER, "STATE normal since=18", "",
-     "Reference 2.5: from COMMUNICATIONS-INTERRUPTED dhcpd sends its updates ahead of STATE(NORMAL). With us nothing is "
-     "ahead of a STATE. The draft asks for no order."},
+     "Reference 2.5: from COMMUNICATIONS-INTERRUPTED dhcpd sends its updates ahead of STATE(NORMAL). With "
+     "us nothing is ahead of a STATE. The draft asks for no order."},
     {"10", SECONDARY, ALSO, "", "BNDUPD .100 ACTIVE client=3d ends=33 potential=138 starts=3 cltt=3",
-     "Reference 2.9, draft 7.1: updates flow in every state with a link, and an UPDREQALL is answered with all. dhcpd "
-     "keeps what was unacknowledged when the link was lost until it leaves PARTNER-DOWN (reference 2.7), and out of its "
-     "answer. So it comes at 5 and at 13 here, and not at 15."},
-    {"10", SECONDARY, ALSO, "", "BNDUPD .100 ACTIVE client=3d ends=33 potential=138 starts=3 cltt=3", nullptr},
+     "Reference 2.9, draft 7.1: updates flow in every state with a link, and an UPDREQALL is answered with "
+     "all. dhcpd keeps what was unacknowledged when the link was lost until it leaves PARTNER-DOWN "
+     "(reference 2.7), and out of its answer. So it comes at 5 and at 13 here, and not at 15."},
+    {"10", SECONDARY, ALSO, "",
+     "BNDUPD .100 ACTIVE client=3d ends=33 potential=138 starts=3 cltt=3", nullptr},
     {"10", SECONDARY, UNSAID, "BNDUPD .100 ACTIVE *#2", "", nullptr},
     {"14", PRIMARY, EARLIER, "BNDUPD .10[56] ACTIVE *", "",
      "The same in POTENTIAL-CONFLICT: they are under way before the partner asks."},
     {"14", PRIMARY, EARLIER, "BNDUPD .10[56] EXPIRED *", "", nullptr},
     {"10", PRIMARY, UNSAID, "BNDUPD .10[123] BACKUP *", "",
-     "Reference 3.1: dhcpd takes its own gift for unacknowledged, because the answer to its UPDREQALL said no potential "
-     "expiry, and gives it once more."},
+     "Reference 3.1: dhcpd takes its own gift for unacknowledged, because the answer to its UPDREQALL said "
+     "no potential expiry, and gives it once more."},
     {"10b", PRIMARY, UNSAID, "BNDUPD .102 BACKUP *", "", nullptr},
     {"09", BOTH, UNSAID, "BNDUPD .104 FREE *", "",
-     "Reference 3.4: what the partner has accepted as EXPIRED is free on both sides, and whose it is needs no second "
-     "update."},
+     "Reference 3.4: what the partner has accepted as EXPIRED is free on both sides, and whose it is needs "
+     "no second update."},
     {"09", PRIMARY, INSTEAD, "BNDACK .104 xid=18 reject=16 *", "reject= message=",
      "So this one meets no update of ours, either."},
 
     // ---- Times in updates ----
 
     {"03 16", BOTH, INSTEAD, "BNDUPD * RELEASED *", "cltt=$ends",
-     "The RELEASE is the client's last transaction, without which it could not be told from an older renewal (reference "
-     "3.6, t1). With dhcpd that is the last REQUEST."},
+     "The RELEASE is the client's last transaction, without which it could not be told from an older "
+     "renewal (reference 3.6, t1). With dhcpd that is the last REQUEST."},
     {"13", SECONDARY, INSTEAD, "BNDUPD * RELEASED *", "cltt=$ends", nullptr},
     {"05", SECONDARY, INSTEAD, "BNDUPD .109 ABANDONED *", "starts=4 cltt=4",
      "Likewise the DECLINE; and since then the address is abandoned."},
     {"05", PRIMARY, INSTEAD, "BNDUPD .109 ABANDONED *", "starts=4 cltt=4 potential=never",
-     "And the primary never sent a potential expiry for this lease (reference 3.3); dhcpd's is that of the gift before "
-     "it."},
+     "And the primary never sent a potential expiry for this lease (reference 3.3); dhcpd's is that of the "
+     "gift before it."},
     {"08", PRIMARY, INSTEAD, "BNDUPD .103 EXPIRED *", "potential=never", nullptr},
     {"14", PRIMARY, INSTEAD, "BNDUPD .103 EXPIRED *", "potential=never", nullptr},
     {"03", PRIMARY, INSTEAD, "BNDUPD .109 BACKUP *", "cltt=4",
-     "Reference 3.1: dhcpd compares the partner's cltt, but does not store it. Ours knows the later of both; of the "
-     "renewal at 7 it was not told (see 'lease cache')."},
+     "Reference 3.1: dhcpd compares the partner's cltt, but does not store it. Ours knows the later of "
+     "both; of the renewal at 7 it was not told (see 'lease cache')."},
     {"08", PRIMARY, INSTEAD, "BNDUPD .102 BACKUP *", "cltt=2",
      "Reference 3.1: as said, with ours the partner's cltt is not forgotten."},
     {"08", PRIMARY, INSTEAD, "BNDUPD .103 *", "cltt=2", nullptr},
@@ -376,30 +395,32 @@ const Difference differences[] = {
     {"10b", SECONDARY, INSTEAD, "BNDUPD .104 FREE *", "cltt=-40", nullptr},
     {"14", PRIMARY, INSTEAD, "BNDUPD .103 *", "cltt=-16", nullptr},
     {"09", SECONDARY, INSTEAD, "BNDUPD .104 ACTIVE *", "potential=130",
-     "The primary, which has lost its database, gets back the potential expiry that it has told itself; from dhcpd it "
-     "gets what that has sent itself, nothing."},
+     "The primary, which has lost its database, gets back the potential expiry that it has told itself; "
+     "from dhcpd it gets what that has sent itself, nothing."},
 
     // ---- Leases in PARTNER-DOWN ----
 
     {"08", SECONDARY, INSTEAD, "REQUEST of 01/id: .103 for 120", "REQUEST of 01/id: .103 for 30",
-     "Design, section 2, 'partner-down': always renewed, for the MCLT. dhcpd goes by what was acknowledged before "
-     "(reference 3.2)."},
+     "Design, section 2, 'partner-down': always renewed, for the MCLT. dhcpd goes by what was acknowledged "
+     "before (reference 3.2)."},
     {"13", SECONDARY, INSTEAD, "BNDUPD .104 ACTIVE *", "ends=43 potential=148", nullptr},
     {"15", SECONDARY, INSTEAD, "BNDUPD .10[34] ACTIVE *", "ends=58 potential=328", nullptr},
     {"08", SECONDARY, INSTEAD, "BNDUPD .103 ACTIVE *",
      "BNDUPD .103 EXPIRED client=01/id ends=32 potential=137 starts=2 cltt=2",
-     "So it has ended when the partner comes back; and waits, because the partner knew of it (design, rule 5)."},
+     "So it has ended when the partner comes back; and waits, because the partner knew of it (design, rule "
+     "5)."},
     {"08", SECONDARY, INSTEAD, "BNDUPD .104 FREE * starts=-7",
      "BNDUPD .104 EXPIRED client=04 ends=23 potential=never starts=-7 cltt=-7",
-     "Design, rule 5, reference 3.9: the partner's lease waits for the MCLT beyond its potential expiry, 158, while "
-     "dhcpd looks at its end only."},
+     "Design, rule 5, reference 3.9: the partner's lease waits for the MCLT beyond its potential expiry, "
+     "158, while dhcpd looks at its end only."},
     {"08", SECONDARY, INSTEAD, "DISCOVER of 2[bcdef]: silence", " an own address",
-     "Design, rule 5: what was first leased in PARTNER-DOWN is free at its end, at 32. dhcpd waits for another MCLT."},
+     "Design, rule 5: what was first leased in PARTNER-DOWN is free at its end, at 32. dhcpd waits for "
+     "another MCLT."},
     {"08", SECONDARY, INSTEAD, "DISCOVER of 3c: silence", " an own address", nullptr},
     {"08", SECONDARY, INSTEAD, "BNDUPD .102 FREE *",
      "BNDUPD .102 BACKUP client=02 ends=32 potential=32 starts=32 cltt=2",
-     "Reference 3.3: what is freed in PARTNER-DOWN is free for who freed it, BACKUP for the secondary, from then on. What "
-     "dhcpd sends is FREE, and the start of the lease."},
+     "Reference 3.3: what is freed in PARTNER-DOWN is free for who freed it, BACKUP for the secondary, from "
+     "then on. What dhcpd sends is FREE, and the start of the lease."},
     {"08", SECONDARY, INSTEAD, "BNDUPD .101 FREE *",
      "BNDUPD .101 BACKUP client=03 ends=32 potential=32 starts=32 cltt=2", nullptr},
     {"08", SECONDARY, INSTEAD, "BNDUPD .100 FREE *",
@@ -408,29 +429,37 @@ const Difference differences[] = {
     // ---- Gifts of free addresses ----
 
     {"08", SECONDARY, ALSO, "", "BNDUPD .101 FREE client=03 ends=32 potential=40 starts=40 cltt=2",
-     "Reference 3.11: by what was said above the secondary has more to give than dhcpd has, in NORMAL and when its timer "
-     "strikes (3 s after dhcpd's, which throws dice)."},
-    {"08", SECONDARY, ALSO, "", "BNDUPD .100 FREE client=14 ends=32 potential=103 starts=103 cltt=2", nullptr},
+     "Reference 3.11: by what was said above the secondary has more to give than dhcpd has, in NORMAL and "
+     "when its timer strikes (3 s after dhcpd's, which throws dice)."},
+    {"08", SECONDARY, ALSO, "",
+     "BNDUPD .100 FREE client=14 ends=32 potential=103 starts=103 cltt=2", nullptr},
     {"08", SECONDARY, LATER, "BNDUPD .104 FREE * starts=100", "", nullptr},
     {"08", SECONDARY, INSTEAD, "BNDUPD .104 FREE * starts=100", "potential=103 starts=103 cltt=-7", nullptr},
     {"06", PRIMARY, INSTEAD, "POOLRESP *", "transferred=5",
-     "Design, decision 2: an offer reserves nothing and marks nothing. To dhcpd these are addresses used before, of which "
-     "the giver keeps 'hold' (reference 3.11), and kept back until the offer's end; to us they were never used."},
-    {"06", PRIMARY, INSTEAD, "BNDUPD .116 BACKUP *", "BNDUPD .111 BACKUP ends=never potential=4 starts=4", nullptr},
-    {"06", PRIMARY, INSTEAD, "BNDUPD .115 BACKUP *", "BNDUPD .112 BACKUP ends=never potential=4 starts=4", nullptr},
-    {"06", PRIMARY, INSTEAD, "BNDUPD .114 BACKUP *", "BNDUPD .113 BACKUP ends=never potential=4 starts=4", nullptr},
-    {"06", PRIMARY, INSTEAD, "BNDUPD .113 BACKUP *", "BNDUPD .114 BACKUP ends=never potential=4 starts=4", nullptr},
+     "Design, decision 2: an offer reserves nothing and marks nothing. To dhcpd these are addresses used "
+     "before, of which the giver keeps 'hold' (reference 3.11), and kept back until the offer's end; to us "
+     "they were never used."},
+    {"06", PRIMARY, INSTEAD, "BNDUPD .116 BACKUP *",
+     "BNDUPD .111 BACKUP ends=never potential=4 starts=4", nullptr},
+    {"06", PRIMARY, INSTEAD, "BNDUPD .115 BACKUP *",
+     "BNDUPD .112 BACKUP ends=never potential=4 starts=4", nullptr},
+    {"06", PRIMARY, INSTEAD, "BNDUPD .114 BACKUP *",
+     "BNDUPD .113 BACKUP ends=never potential=4 starts=4", nullptr},
+    {"06", PRIMARY, INSTEAD, "BNDUPD .113 BACKUP *",
+     "BNDUPD .114 BACKUP ends=never potential=4 starts=4", nullptr},
     {"06", PRIMARY, ALSO, "", "BNDUPD .115 BACKUP ends=never potential=4 starts=4", nullptr},
     {"13", PRIMARY, UNSAID, "BNDUPD .105 BACKUP *", "", nullptr},
-    {"14", SECONDARY, INSTEAD, "BNDUPD .101 FREE *", "BNDUPD .100 FREE ends=never potential=2 starts=2", nullptr},
+    {"14", SECONDARY, INSTEAD, "BNDUPD .101 FREE *",
+     "BNDUPD .100 FREE ends=never potential=2 starts=2", nullptr},
     {"08", PRIMARY, INSTEAD, "BNDUPD .104 BACKUP *",
      "BNDUPD .101 BACKUP client=03 ends=32 potential=40 starts=40 cltt=2",
-     "Reference 3.11, pass 1 and 2: first what the partner's own clients had, then what has been free for longest: to "
-     "dhcpd the lease that ended first, to ours the address that it has known as free for longest."},
+     "Reference 3.11, pass 1 and 2: first what the partner's own clients had, then what has been free for "
+     "longest: to dhcpd the lease that ended first, to ours the address that it has known as free for "
+     "longest."},
     {"08", PRIMARY, ORDER, "BNDUPD .104 BACKUP *", "", nullptr},
     {"09 13", PRIMARY, LATER, "BNDUPD .103 BACKUP *", "",
-     "Reference 3.11: free addresses are shared out in NORMAL; dhcpd's 'client affinity' (reference 3.4) does it in every "
-     "state."},
+     "Reference 3.11: free addresses are shared out in NORMAL; dhcpd's 'client affinity' (reference 3.4) "
+     "does it in every state."},
     {"09", PRIMARY, INSTEAD, "BNDUPD .103 BACKUP *", "potential=30 starts=30 cltt=-5", nullptr},
     {"13", PRIMARY, INSTEAD, "BNDUPD .103 BACKUP *", "potential=17 starts=17 cltt=-4", nullptr},
     {"14", PRIMARY, LATER, "BNDUPD .105 BACKUP *", "", nullptr},
@@ -438,13 +467,13 @@ const Difference differences[] = {
     // ---- The rest ----
 
     {"03", BOTH, UNTOLD, "REQUEST * for 3[36]", "",
-     "Reference 3.2, 'lease cache': what is left of a young lease is given again, and nothing is updated. Kea has a cache "
-     "of its own, which does not ask the core."},
+     "Reference 3.2, 'lease cache': what is left of a young lease is given again, and nothing is updated. "
+     "Kea has a cache of its own, which does not ask the core."},
     {"08", PRIMARY, ORDER, "BNDUPD .10[67] EXPIRED *", "",
      "Three leases end in the same second."},
     {"16", BOTH, INSTEAD, "BNDUPD *", "flags=",
-     "Design, decision 4: reservations are Kea's, and the same on both servers without the protocol. The draft's flag is "
-     "understood, but not sent for them."},
+     "Design, decision 4: reservations are Kea's, and the same on both servers without the protocol. The "
+     "draft's flag is understood, but not sent for them."},
 };
 // clang-format on
 
@@ -459,8 +488,7 @@ bool names(const char *list, const std::string &capture) {
     return false;
 }
 
-// ---- Messages as lines of text
-// ----------------------------------------------------------------------------------
+// ---- Messages as lines of text ----
 
 std::string number_text(uint32_t n) {
     return std::to_string(n);
@@ -677,8 +705,7 @@ std::string differing(const std::string &theirs, const std::string &ours) {
     return line;
 }
 
-// ---- What is in a capture
-// ---------------------------------------------------------------------------------------
+// ---- What is in a capture ----
 
 struct Dhcp {
     enum Type { DISCOVER = 1, OFFER = 2, REQUEST = 3, DECLINE = 4, ACK = 5, NAK = 6, RELEASE = 7 };
@@ -847,8 +874,7 @@ private:
     }
 };
 
-// ---- The replay
-// -------------------------------------------------------------------------------------------------
+// ---- The replay ----
 
 constexpr int64_t SECOND = 1000000;
 
@@ -1716,8 +1742,7 @@ private:
     }
 };
 
-// ---- The tests
-// --------------------------------------------------------------------------------------------------
+// ---- The tests ----
 
 struct Case {
     const Capture *capture;

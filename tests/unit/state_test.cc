@@ -20,7 +20,8 @@ constexpr failover_state ST = FAILOVER_STARTUP, NO = FAILOVER_NORMAL,
 // What the draft (9.4 to 9.14) and the design (rule 7) ask for. "-": stay; "x": can't come, is logged and
 // changes nothing; "all": stay and ask for everything; "r/c": recover, or potential-conflict if something was
 // granted since; "w/d": recover-wait, or recover-done; "res": the primary goes to conflict-done, the
-// secondary to normal; "turn": the secondary asks for updates.
+// secondary to normal; "turn": the secondary asks for updates; "dhc": communications-interrupted, for a dhcpd that
+// has asked for nothing.
 const int EVENTS[] = {NO,
                       CI,
                       PD,
@@ -50,7 +51,7 @@ const struct {
     {PC, " x    -    -    -    -    -    PD   NO   -    turn -    RI   RI      res  x    x  "},
     {RE, " all  all  all  PC   all  all  PD   all  PC   PC   all  -    -       w/d  x    x  "},
     {RW, " -    -    -    -    -    -    -    -    -    -    -    -    -       -    RD   x  "},
-    {RD, " NO   -    -    PC   -    -    PD   NO   PC   PC   -    -    -       -    x    x  "},
+    {RD, " NO   -    -    PC   dhc  -    PD   NO   PC   PC   -    -    -       -    x    x  "},
     {RI, " PC   PC   PC   PC   PC   -    PD   PC   PC   PC   PC   -    -       -    x    x  "},
     {CD, " NO   -    -    -    -    -    PD   NO   -    x    -    -    -       -    x    x  "},
     {SH, " -    -    -    -    -    -    -    -    -    -    -    -    -       -    x    x  "},
@@ -66,6 +67,7 @@ int cell_of(const std::string &word) {
         {"w/d",  WAIT_OR_DONE       },
         {"res",  CONFLICT_RESOLVED  },
         {"turn", CONFLICT_TURN      },
+        {"dhc",  LET_DHCPD_ASK      },
         {"NO",   NO                 },
         {"CI",   CI                 },
         {"PD",   PD                 },
@@ -231,8 +233,7 @@ TEST_F(State, UnexpectedIsLoggedAndChangesNothing) {
     EXPECT_TRUE(x->logged("partner's state normal is not expected in potential-conflict"));
 }
 
-// ---- The loss of the link
-// -------------------------------------------------------------------------------------------
+// ---- The loss of the link ---------------------------------------------------------------------------------
 
 TEST_F(State, LinkDown) {
     const std::pair<failover_state, failover_state> cases[] = {
@@ -267,8 +268,7 @@ TEST_F(State, LinkDown) {
     }
 }
 
-// ---- STARTUP
-// -----------------------------------------------------------------------------------------------------------
+// ---- STARTUP ----------------------------------------------------------------------------------------------
 
 TEST_F(State, StartupShowsTheStateFromBefore) {
     const std::pair<failover_state, failover_state> cases[] = {
@@ -283,6 +283,7 @@ TEST_F(State, StartupShowsTheStateFromBefore) {
         {CD, CD},
         {SH, RE}
     };
+    ours = true; // a dhcpd is not shown all of them unasked, see below
     for (auto &[before, expected] : cases) {
         SCOPED_TRACE(failover_state_name(before));
         make_known(FAILOVER_SECONDARY, before);
@@ -336,6 +337,7 @@ TEST_F(State, StartupAppliesThePartnersStateToTheStateFromBefore) {
         {NO, SH, PD},
         {NO, PA, CI},
     };
+    ours = true;
     for (auto &c : cases) {
         SCOPED_TRACE(std::string(failover_state_name(c.before)) + ", partner in " +
                      failover_state_name(c.shown));
@@ -346,6 +348,86 @@ TEST_F(State, StartupAppliesThePartnersStateToTheStateFromBefore) {
         forget();
         send(state_message(c.shown, now.wall));
         EXPECT_EQ(c.expected, x->state());
+        x->kill();
+    }
+}
+
+// ---- What breaks a dhcpd ----------------------------------------------------------------------------------
+
+// In CONFLICT-DONE it ends by itself when it is shown anything but NORMAL, POTENTIAL-CONFLICT or
+// RESOLUTION-INTERRUPTED; and this server's NORMAL, that it waits for, may have been lost.
+TEST_F(State, ADhcpdThatMayBeInConflictDoneSpeaksFirst) {
+    for (failover_state before : {NO, CI, PD, RE, RD, PC, RI}) {
+        for (failover_state recorded : {PC, CD}) {
+            SCOPED_TRACE(std::string(failover_state_name(before)) + ", partner was in " +
+                         failover_state_name(recorded));
+            make_known(FAILOVER_SECONDARY, before);
+            x->record_->partner_state = recorded;
+            start();
+            link_up();
+            EXPECT_EQ("", names(link));
+            send(state_message(CD, now.wall));
+            EXPECT_EQ(PC, x->state());
+            EXPECT_EQ(PC, failover_state(take(FAILOVER_STATE).m.server_state));
+            EXPECT_EQ(0, std::count(closed.begin(), closed.end(), link));
+            forget();
+            x->kill();
+        }
+    }
+}
+
+TEST_F(State, ASecondaryThatKnowsNothingLetsADhcpdSpeakFirst) {
+    make(FAILOVER_SECONDARY);
+    start();
+    link_up();
+    EXPECT_EQ("", names(link));
+    send(state_message(RE, now.wall));
+    EXPECT_EQ(RE, failover_state(take(FAILOVER_STATE).m.server_state));
+}
+
+TEST_F(State, ADhcpdInNormalIsNotShownAConflict) {
+    for (failover_state before : {PC, RI}) {
+        SCOPED_TRACE(failover_state_name(before));
+        make_known(FAILOVER_PRIMARY, before);
+        start();
+        link_up();
+        EXPECT_EQ("", names(link));
+        send(state_message(NO, now.wall));
+        EXPECT_EQ("", names(link));
+        EXPECT_TRUE(is_closed(link)) << "it leaves NORMAL when it loses the connection";
+        EXPECT_EQ(RI, x->state());
+        pass(6000);
+        link_up_in(CI);
+        EXPECT_EQ(PC, x->state());
+        forget();
+        closed.clear();
+        x->kill();
+    }
+}
+
+TEST_F(State, ADhcpdInNormalEndsConflictDone) {
+    make_known(FAILOVER_PRIMARY, CD);
+    start();
+    link_up();
+    EXPECT_EQ("", names(link));
+    send(state_message(NO, now.wall, true));
+    EXPECT_EQ(NO, x->state());
+    EXPECT_EQ(NO, failover_state(take(FAILOVER_STATE).m.server_state));
+}
+
+TEST_F(State, NoForceShowsADhcpdInConflictDoneWhatKillsIt) {
+    for (failover_state forced : {PD, RE, CI, SH}) {
+        SCOPED_TRACE(failover_state_name(forced));
+        make_known(FAILOVER_SECONDARY, PC);
+        start();
+        link_up_in(CD);
+        ASSERT_EQ(PC, x->state());
+        state_enter(x->core(), forced, now.wall);
+        run();
+        EXPECT_EQ("", names(link));
+        EXPECT_TRUE(is_closed(link));
+        EXPECT_EQ(forced, x->state());
+        closed.clear();
         x->kill();
     }
 }
@@ -408,8 +490,7 @@ TEST_F(State, LinkLostInStartupChangesNothing) {
     EXPECT_EQ(CI, x->state());
 }
 
-// ---- What entering a state does
-// ---------------------------------------------------------------------------------------
+// ---- What entering a state does ---------------------------------------------------------------------------
 
 TEST_F(State, NormalSendsWhatThePartnerDoesNotKnow) {
     begin_in(CI, FAILOVER_SECONDARY);
@@ -597,8 +678,7 @@ TEST_F(State, ReconfigurationGoesOnWithoutStartup) {
     }
 }
 
-// ---- RECOVER and RECOVER-WAIT
-// ---------------------------------------------------------------------------------------------
+// ---- RECOVER and RECOVER-WAIT -----------------------------------------------------------------------------
 
 class RecoverWait : public State {
 protected:
@@ -736,6 +816,27 @@ TEST_F(RecoverWait, IsSkippedAtFirstContactWithADhcpd) {
     EXPECT_TRUE(x->logged("recover-wait is skipped"));
 }
 
+// In RECOVER it asks for updates only when it is shown RECOVER, PARTNER-DOWN or COMMUNICATIONS-INTERRUPTED.
+TEST_F(RecoverWait, ADhcpdThatRecoversTooIsLedToAsk) {
+    for (bool asks : {false, true}) {
+        make_known(FAILOVER_PRIMARY, RW);
+        x->record_->last_served = now.wall;
+        start();
+        link_up_in(RE);
+        if (asks) {
+            send(Message(FAILOVER_UPDREQALL, partner_xid++));
+        }
+        EXPECT_EQ(RW, x->state());
+        forget();
+        while (x->state() == RW) {
+            pass(1000);
+            send(Message(FAILOVER_CONTACT, partner_xid++));
+        }
+        EXPECT_EQ(asks ? RD : CI, x->state());
+        x->kill();
+    }
+}
+
 TEST_F(RecoverWait, IsNotSkippedWhereThePartnerHasARecord) {
     ours = true;
     no_record = false;
@@ -799,8 +900,7 @@ TEST_F(State, RecoverAloneSaysOnceAMinuteWhatItWaitsFor) {
     EXPECT_EQ(3, std::count_if(x->log_.begin(), x->log_.end(), says));
 }
 
-// ---- auto-partner-down
-// ----------------------------------------------------------------------------------------------------
+// ---- auto-partner-down ------------------------------------------------------------------------------------
 
 class AutoPartnerDown : public State {
 protected:
@@ -871,8 +971,7 @@ TEST_F(AutoPartnerDown, CountsFromTheStartOfAServerThatNeverHadALink) {
     EXPECT_EQ(PD, x->state());
 }
 
-// ---- PARTNER-DOWN and a partner that starts
-// --------------------------------------------------------------------------------
+// ---- PARTNER-DOWN and a partner that starts ---------------------------------------------------------------
 
 TEST_F(State, PartnerDownIgnoresAPartnerInStartup) {
     for (failover_state shown : {NO, CI, PD, PC, RE, RD, RI, CD, RW}) {

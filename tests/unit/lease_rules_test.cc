@@ -1,0 +1,806 @@
+// SPDX-License-Identifier: MPL-2.0
+//
+// What clients see in each state, row by row, with lifetimes worked out by hand: the MCLT is 60 s and the
+// configured lifetime 3600 s unless a test says otherwise.
+#include "lease_rules.h"
+#include "partner.h"
+
+using namespace failover_test;
+
+namespace {
+
+constexpr failover_state NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTERRUPTED,
+                         PD = FAILOVER_PARTNER_DOWN, PC = FAILOVER_POTENTIAL_CONFLICT, RE = FAILOVER_RECOVER,
+                         SH = FAILOVER_SHUTDOWN, RD = FAILOVER_RECOVER_DONE,
+                         RI = FAILOVER_RESOLUTION_INTERRUPTED, CD = FAILOVER_CONFLICT_DONE,
+                         RW = FAILOVER_RECOVER_WAIT;
+
+constexpr uint32_t OWN = POOL_FIRST, PARTNERS = POOL_FIRST + 15, ELSEWHERE = POOL_FIRST + 1000;
+
+} // namespace
+
+class Rules : public Scripted {
+protected:
+    const failover_client one = make_client(1, true), two = make_client(2), three = make_client(3);
+    failover_why why{};
+
+    // A lease of `client` on `address` in the database, made `ago` seconds ago.
+    failover_binding lease(uint32_t address, const failover_client &client, int64_t ago, int64_t left,
+                           int64_t acked) {
+        failover_binding b{};
+        b.address = address;
+        b.status = FAILOVER_ACTIVE;
+        b.owner = address < POOL_FIRST + 10 ? FAILOVER_MINE : FAILOVER_PARTNERS;
+        b.starts = b.cltt = now.wall - ago;
+        b.ends = b.given = now.wall + left;
+        b.acked = acked == 0 ? 0 : now.wall + acked;
+        b.sent = b.acked;
+        b.update_sent = b.state_sent = acked != 0;
+        b.update_due = acked == 0;
+        b.granted_here = true;
+        b.client = client;
+        return b;
+    }
+    // The core in `state`, as a reconfiguration leaves it, with these leases; linked where the state can't be
+    // without.
+    void in_state(failover_state state, std::vector<failover_binding> leases = {},
+                  std::function<void(failover_config &)> change = nullptr) {
+        make_known(FAILOVER_PRIMARY, state == NO ? CI : state == PC ? RI : state, 20, change);
+        for (failover_binding &b : leases) {
+            x->bindings_[b.address] = b;
+        }
+        snprintf(x->record_->process, sizeof(x->record_->process), "%s", x->process_.c_str());
+        x->record_->last_served = now.wall;
+        x->record_->stos = now.wall;
+        start();
+        if (state == NO || state == PC) {
+            link_up_in(state == NO ? CI : PC);
+        }
+        ASSERT_EQ(state, x->state());
+        forget();
+    }
+    static void extend(failover_config &c) {
+        c.interrupted_leases = FAILOVER_EXTEND;
+    }
+    static void full(failover_config &c) {
+        c.partner_down_full = true;
+    }
+    // The link is kept alive meanwhile.
+    void wait(int64_t seconds) {
+        for (int64_t i = 0; i < seconds; i++) {
+            pass(1000);
+            if (x->status(now).linked && i % 5 == 0) {
+                send(Message(FAILOVER_CONTACT, partner_xid++));
+            }
+        }
+    }
+
+    failover_verdict discover(const failover_client &client, uint16_t secs = 100) {
+        uint32_t subnets[] = {SUBNET};
+        failover_discover d{};
+        d.client = &client;
+        d.balance_key = client.id_length > 0 ? client.id : client.hardware + 1;
+        d.balance_key_length = client.id_length > 0 ? client.id_length : client.hardware_length - 1u;
+        d.secs = secs;
+        d.subnets = subnets;
+        d.subnet_count = 1;
+        return failover_on_discover(x->core(), &d, now, &why);
+    }
+    failover_verdict other() {
+        return failover_on_other(x->core(), &why);
+    }
+    bool may_have(const failover_client &client, uint32_t address) {
+        failover_ask a = ask(client, address);
+        uint32_t lifetime;
+        return failover_may_have(x->core(), &a, now, &lifetime, &why);
+    }
+    uint32_t next_own() {
+        return failover_next_own(x->core(), POOL_FIRST, now);
+    }
+};
+
+// ---- The silent states ------------------------------------------------------------------------------------
+
+TEST_F(Rules, SilentStates) {
+    for (failover_state state : {FAILOVER_STARTUP, RE, RW, PC, CD, SH}) {
+        SCOPED_TRACE(failover_state_name(state));
+        failover_binding held = lease(OWN, one, 10, 50, 3600);
+        if (state == FAILOVER_STARTUP) {
+            make_known(FAILOVER_PRIMARY, NO);
+            x->bindings_[OWN] = held;
+            start();
+        } else {
+            in_state(state, {held});
+        }
+        EXPECT_TRUE(failover_is_silent(x->core()));
+        EXPECT_EQ(FAILOVER_SILENCE, discover(two));
+        EXPECT_EQ(FAILOVER_SILENCE, discover(one));
+        EXPECT_EQ(FAILOVER_SILENCE, request(one, OWN)) << "a renewal";
+        EXPECT_EQ(FAILOVER_SILENCE, request(two, OWN + 1, true)) << "it was offered before";
+        EXPECT_EQ(FAILOVER_SILENCE, request(two, OWN)) << "never DHCPNAK";
+        EXPECT_EQ(FAILOVER_SILENCE, request(two, ELSEWHERE));
+        EXPECT_EQ(FAILOVER_SILENCE, other()) << "RELEASE, DECLINE, INFORM";
+        EXPECT_EQ(7u, x->status(now).counters.queries_silent);
+        EXPECT_EQ(0u, next_own());
+        EXPECT_EQ(0u, x->own_free(now));
+        EXPECT_NE("", std::string(why.text));
+        x->kill();
+    }
+}
+
+TEST_F(Rules, SilentStatesEndNoLease) {
+    for (failover_state state : {RE, RW, PC, CD, SH, RD}) {
+        SCOPED_TRACE(failover_state_name(state));
+        in_state(state, {lease(OWN, one, 10, 5, 3600)});
+        wait(10);
+        EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+        x->kill();
+    }
+}
+
+TEST_F(Rules, ReservationsOutsideThePoolsAreServedInRecover) {
+    for (failover_state state : {RE, RW, NO, CI, PD, PC, SH}) {
+        SCOPED_TRACE(failover_state_name(state));
+        in_state(state);
+        bool served = state != PC && state != SH;
+        EXPECT_EQ(served, failover_serves_outside_pools(x->core()));
+        failover_ask a = ask(one, ELSEWHERE);
+        a.reserved = true;
+        EXPECT_EQ(served ? FAILOVER_GO_ON : FAILOVER_SILENCE, failover_on_request(x->core(), &a, now, &why));
+        x->kill();
+    }
+}
+
+// ---- NORMAL -----------------------------------------------------------------------------------------------
+
+class Normal : public Rules {};
+
+TEST_F(Normal, NewClientGetsAnOwnAddressForTheMclt) {
+    in_state(NO);
+    EXPECT_EQ(FAILOVER_GO_ON, discover(one));
+    EXPECT_EQ(OWN, next_own());
+    EXPECT_EQ(60u, bind(one, OWN));
+    EXPECT_EQ(9u, x->own_free(now));
+}
+
+TEST_F(Normal, LifetimesUpToTheMcltAreGrantedAsTheyAre) {
+    in_state(NO);
+    const std::pair<uint32_t, uint32_t> cases[] = {
+        {1,           1 },
+        {30,          30},
+        {59,          59},
+        {60,          60},
+        {61,          60},
+        {4294967294u, 60}
+    };
+    uint32_t address = OWN;
+    for (auto &[wanted, granted] : cases) {
+        desired = wanted;
+        EXPECT_EQ(granted, bind(make_client(unsigned(address)), address)) << wanted;
+        address++;
+    }
+}
+
+TEST_F(Normal, RenewalIsWithinTheMcltRule) {
+    // Acknowledged until 100 s from now: 100 + 60.
+    in_state(NO, {lease(OWN, one, 30, 30, 100)});
+    EXPECT_EQ(160u, bind(one, OWN));
+    // Acknowledged far ahead: the configured lifetime.
+    in_state(NO, {lease(OWN, one, 30, 30, 5000)});
+    EXPECT_EQ(3600u, bind(one, OWN));
+    // Acknowledged in the past: the MCLT.
+    in_state(NO, {lease(OWN, one, 30, 30, -10)});
+    EXPECT_EQ(60u, bind(one, OWN));
+    // Never acknowledged.
+    in_state(NO, {lease(OWN, one, 30, 30, 0)});
+    EXPECT_EQ(60u, bind(one, OWN));
+}
+
+TEST_F(Normal, AnyClientIsRenewedHere) {
+    failover_binding b = lease(PARTNERS, one, 30, 30, 3600);
+    b.granted_here = false;
+    in_state(NO, {b});
+    EXPECT_EQ(FAILOVER_GO_ON, request(one, PARTNERS));
+    EXPECT_EQ(3600u, bind(one, PARTNERS));
+}
+
+TEST_F(Normal, ReleaseIsToldAndWaits) {
+    in_state(NO, {lease(OWN, one, 30, 30, 3600)});
+    EXPECT_EQ(FAILOVER_GO_ON, other());
+    release(one, OWN);
+    EXPECT_EQ(FAILOVER_RELEASED, x->binding(OWN).status);
+    EXPECT_EQ(FAILOVER_RELEASED, take(FAILOVER_BNDUPD).m.binding_status);
+    EXPECT_FALSE(may_have(two, OWN));
+    EXPECT_FALSE(may_have(one, OWN)) << "the BNDUPD has left";
+}
+
+TEST_F(Normal, ReleaseThatWasNotToldYetMayBeTakenBack) {
+    partner_max_unacked = 1;
+    in_state(NO, {lease(OWN, one, 30, 30, 3600)});
+    x->disk_works_ = false; // nothing leaves
+    disconnect(link);
+    EXPECT_EQ(CI, x->state());
+    x->disk_works_ = true;
+    x->config_.interrupted_leases = FAILOVER_EXTEND;
+    in_state(CI, {lease(OWN, one, 30, 30, 3600)}, extend);
+    release(one, OWN);
+    EXPECT_FALSE(may_have(two, OWN));
+    EXPECT_TRUE(may_have(one, OWN));
+    EXPECT_EQ(3600u, bind(one, OWN)) << "with what the partner has acknowledged";
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+}
+
+TEST_F(Normal, SomebodyElsesReleaseIsNone) {
+    in_state(NO, {lease(OWN, one, 30, 30, 3600)});
+    release(two, OWN);
+    release(two, ELSEWHERE);
+    release(two, OWN + 1);
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+    EXPECT_EQ(FAILOVER_FREE, x->binding(OWN + 1).status);
+}
+
+TEST_F(Normal, LoadBalancing) {
+    in_state(NO);
+    int mine = 0, left = 0;
+    for (unsigned n = 1; n <= 64; n++) {
+        failover_client c = make_client(n);
+        bool answered = discover(c, 0) == FAILOVER_GO_ON;
+        (answered ? mine : left)++;
+        EXPECT_EQ(FAILOVER_GO_ON, discover(c, 4)) << "it waits longer than load-balance-max-seconds";
+        EXPECT_EQ(FAILOVER_GO_ON, discover(c, 0x0400)) << "the same, in the other byte order";
+        EXPECT_EQ(answered ? FAILOVER_GO_ON : FAILOVER_SILENCE, discover(c, 3));
+        EXPECT_EQ(FAILOVER_GO_ON, request(c, OWN, true)) << "a REQUEST is never balanced";
+    }
+    EXPECT_GT(mine, 16);
+    EXPECT_GT(left, 16);
+    EXPECT_EQ(uint64_t(2 * left), x->status(now).counters.queries_balanced);
+}
+
+TEST_F(Normal, LoadBalancingLeavesNobodyWaiting) {
+    in_state(NO);
+    failover_client c{};
+    for (unsigned n = 1; n < 64; n++) {
+        c = make_client(n);
+        if (discover(c, 0) == FAILOVER_SILENCE) {
+            break;
+        }
+    }
+    wait(3);
+    EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0));
+    wait(1);
+    EXPECT_EQ(FAILOVER_GO_ON, discover(c, 0)) << "some clients never set secs";
+    wait(70);
+    EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0)) << "after a pause it begins anew";
+}
+
+TEST_F(Normal, NoLoadBalancingToAPartnerWithoutFreeAddresses) {
+    in_state(NO);
+    for (uint32_t i = 10; i < 20; i++) {
+        failover_client c = make_client(200 + i);
+        update(
+            bndupd(POOL_FIRST + i, FAILOVER_ACTIVE, &c, now.wall + 600, now.wall + 900, now.wall, now.wall));
+    }
+    for (unsigned n = 1; n <= 64; n++) {
+        EXPECT_EQ(FAILOVER_GO_ON, discover(make_client(n), 0));
+    }
+}
+
+TEST_F(Normal, LoadBalancingCanBeOff) {
+    in_state(NO, {}, [](failover_config &c) { c.load_balance_max_seconds = 0; });
+    for (unsigned n = 1; n <= 64; n++) {
+        EXPECT_EQ(FAILOVER_GO_ON, discover(make_client(n), 0));
+    }
+}
+
+TEST_F(Normal, LoadBalancingCountsOnlyWhileLinked) {
+    in_state(CI);
+    failover_force force{NO, true, 0};
+    failover_plan plan;
+    failover_force_plan(x->core(), &force, now, &plan);
+    ASSERT_EQ(FAILOVER_OK, plan.result);
+    failover_force_apply(x->core(), &force, &plan, now);
+    ASSERT_EQ(NO, x->state());
+    for (unsigned n = 1; n <= 64; n++) {
+        EXPECT_EQ(FAILOVER_GO_ON, discover(make_client(n), 0));
+    }
+}
+
+// ---- COMMUNICATIONS-INTERRUPTED, replace ------------------------------------------------------------------
+
+class Replace : public Rules {};
+
+TEST_F(Replace, NewClientGetsAnOwnAddressForTheMclt) {
+    in_state(CI);
+    EXPECT_EQ(FAILOVER_GO_ON, discover(one, 0)) << "all clients are answered";
+    EXPECT_EQ(60u, bind(one, OWN));
+    EXPECT_FALSE(may_have(two, PARTNERS));
+    for (uint32_t i = 1; i < 10; i++) {
+        EXPECT_EQ(60u, bind(make_client(10 + i), OWN + i));
+    }
+    EXPECT_EQ(0u, next_own());
+    pass(1000000000);
+    EXPECT_FALSE(may_have(two, PARTNERS)) << "however long it lasts";
+}
+
+TEST_F(Replace, ALeaseOfBeforeIsExtendedOnceByWhatIsLeftPlusTheMclt) {
+    // 1000 s are left: 1060, though the configured lifetime is 3600 and the partner has acknowledged more
+    // than that.
+    in_state(CI, {lease(OWN, one, 2600, 1000, 5000)});
+    EXPECT_EQ(1060u, bind(one, OWN));
+    EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN)) << "every later renewal is refused";
+    EXPECT_EQ(1u, x->status(now).counters.renewals_refused);
+}
+
+TEST_F(Replace, WhatIsLeftMayExceedTheConfiguredLifetime) {
+    // 3590 s are left: 3650.
+    in_state(CI, {lease(OWN, one, 10, 3590, 5000)});
+    EXPECT_EQ(3650u, bind(one, OWN));
+}
+
+TEST_F(Replace, ALeaseThatThePartnerNeverHeardOfIsExtendedForTheMclt) {
+    // 50 s are left, but nothing was acknowledged: the lid of the MCLT rule.
+    in_state(CI, {lease(OWN, one, 10, 50, 0)});
+    EXPECT_EQ(60u, bind(one, OWN));
+    // Acknowledged until 30 s from now: 30 + 60, less than 50 + 60.
+    in_state(CI, {lease(OWN, one, 10, 50, 30)});
+    EXPECT_EQ(90u, bind(one, OWN));
+}
+
+TEST_F(Replace, AShortConfiguredLifetimeIsGrantedAsItIs) {
+    desired = 45;
+    in_state(CI, {lease(OWN, one, 10, 35, 3600)});
+    EXPECT_EQ(45u, bind(one, OWN));
+    EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
+}
+
+TEST_F(Replace, ALeaseGivenDuringTheInterruptionIsNotExtended) {
+    in_state(CI);
+    ASSERT_EQ(60u, bind(one, OWN));
+    pass(30000);
+    EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
+    EXPECT_STREQ(
+        "its lease was given or extended during this interruption already (interrupted-leases: replace)",
+        [&] {
+            may_have(one, OWN);
+            return why.text;
+        }());
+}
+
+TEST_F(Replace, TheRefusedClientGetsAnotherAddress) {
+    in_state(CI, {lease(OWN, one, 10, 300, 5000)});
+    ASSERT_EQ(360u, bind(one, OWN));
+    ASSERT_EQ(FAILOVER_REFUSE, request(one, OWN));
+    EXPECT_EQ(FAILOVER_GO_ON, discover(one));
+    EXPECT_FALSE(may_have(one, OWN)) << "it isn't offered its own one any more";
+    uint32_t another = next_own();
+    EXPECT_NE(OWN, another);
+    EXPECT_EQ(60u, bind(one, another));
+    // The old one stays bound until its promised end and is EXPIRED then, never RELEASED.
+    pass(359000);
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+    EXPECT_FALSE(may_have(two, OWN));
+    pass(1000);
+    EXPECT_EQ(FAILOVER_EXPIRED, x->binding(OWN).status);
+    EXPECT_FALSE(may_have(two, OWN));
+}
+
+TEST_F(Replace, ARetransmissionIsAnsweredAsBefore) {
+    in_state(CI, {lease(OWN, one, 2600, 1000, 5000)});
+    ASSERT_EQ(1060u, bind(one, OWN, 77));
+    pass(3000);
+    EXPECT_EQ(1057u, bind(one, OWN, 77)) << "with the same end";
+    EXPECT_EQ(now.wall + 1057, x->binding(OWN).ends);
+    EXPECT_EQ(0u, bind(two, OWN, 77)) << "another client with that xid is another client";
+    EXPECT_EQ(0u, bind(one, OWN, 78));
+}
+
+TEST_F(Replace, AClientThatNeverChangesItsXidIsNotExtendedForEver) {
+    in_state(CI, {lease(OWN, one, 2600, 1000, 5000)});
+    ASSERT_EQ(1060u, bind(one, OWN, 77));
+    pass(530000);
+    EXPECT_EQ(0u, bind(one, OWN, 77)) << "half of the lease is over: that is a renewal";
+}
+
+TEST_F(Replace, TheMarkIsDurable) {
+    in_state(CI, {lease(OWN, one, 10, 300, 5000)});
+    ASSERT_EQ(360u, bind(one, OWN));
+    x->kill();
+    start(); // a reconfiguration
+    ASSERT_EQ(CI, x->state());
+    EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
+    x->kill();
+    x->process_ = "process-2";
+    start();
+    pass(10000);
+    ASSERT_EQ(CI, x->state());
+    EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
+}
+
+TEST_F(Replace, NormalClearsTheMark) {
+    in_state(CI, {lease(OWN, one, 10, 300, 5000)});
+    ASSERT_EQ(360u, bind(one, OWN));
+    link_up_in(CI);
+    ASSERT_EQ(NO, x->state());
+    EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
+    disconnect(link);
+    ASSERT_EQ(CI, x->state());
+    EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN)) << "another interruption";
+    EXPECT_NE(0u, bind(one, OWN));
+    EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
+}
+
+TEST_F(Replace, AReleasedAddressIsHeldUntilNormal) {
+    in_state(CI, {lease(OWN, one, 10, 300, 5000)});
+    ASSERT_EQ(60u, bind(two, OWN + 1)); // the partner never hears of this one
+    EXPECT_EQ(FAILOVER_GO_ON, other());
+    release(one, OWN);
+    release(two, OWN + 1);
+    for (int64_t seconds : {0, 100, 100000}) {
+        pass(seconds * 1000);
+        for (uint32_t address : {OWN, OWN + 1}) {
+            EXPECT_EQ(FAILOVER_RELEASED, x->binding(address).status) << "never ABANDONED";
+            EXPECT_FALSE(may_have(one, address));
+            EXPECT_FALSE(may_have(two, address)) << "not even its client gets it";
+            EXPECT_FALSE(may_have(three, address));
+        }
+    }
+    EXPECT_EQ(8u, x->own_free(now));
+    link_up();
+    forget();
+    send(state_message(CI, now.wall));
+    acknowledge_all();
+    EXPECT_EQ(FAILOVER_FREE, x->binding(OWN).status);
+}
+
+TEST_F(Replace, AnExpiredAddressIsHeldUntilNormal) {
+    in_state(CI);
+    ASSERT_EQ(60u, bind(one, OWN));
+    pass(1000000);
+    EXPECT_EQ(FAILOVER_EXPIRED, x->binding(OWN).status);
+    EXPECT_FALSE(may_have(one, OWN));
+    EXPECT_FALSE(may_have(two, OWN));
+    EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
+}
+
+TEST_F(Replace, CountsOnlyWithoutALink) {
+    in_state(CI, {lease(OWN, one, 2600, 1000, 5000)});
+    ASSERT_EQ(60u, bind(two, OWN + 1));
+    link_up_in(RE); // the partner recovers
+    ASSERT_EQ(CI, x->state());
+    EXPECT_EQ(FAILOVER_GO_ON, discover(three, 0)) << "no load balancing";
+    EXPECT_EQ(3600u, bind(one, OWN)) << "as extend has it";
+    EXPECT_EQ(3600u, bind(one, OWN));
+    EXPECT_EQ(FAILOVER_GO_ON, request(two, OWN + 1)) << "though given during the interruption";
+    release(two, OWN + 1);
+    wait(100);
+    EXPECT_EQ(FAILOVER_RELEASED, x->binding(OWN + 1).status) << "the partner is there and will be told";
+}
+
+// ---- COMMUNICATIONS-INTERRUPTED, extend -------------------------------------------------------------------
+
+class Extend : public Rules {};
+
+TEST_F(Extend, RenewalsAreWithinTheMcltRuleAsOftenAsAsked) {
+    in_state(CI, {lease(OWN, one, 10, 3590, 3600)}, extend);
+    EXPECT_EQ(3600u, bind(one, OWN)); // 3600 + 60 would be allowed
+    pass(1000000);
+    EXPECT_EQ(2660u, bind(one, OWN)); // 2600 acknowledged + 60
+    pass(2590000);
+    EXPECT_EQ(70u, bind(one, OWN)); // 10 + 60
+    pass(30000);
+    EXPECT_EQ(60u, bind(one, OWN)); // the MCLT from now on
+    pass(30000);
+    EXPECT_EQ(60u, bind(one, OWN));
+}
+
+TEST_F(Extend, NewClientGetsAnOwnAddressForTheMcltAndIsRenewed) {
+    in_state(CI, {}, extend);
+    EXPECT_EQ(60u, bind(one, OWN));
+    pass(30000);
+    EXPECT_EQ(60u, bind(one, OWN));
+    EXPECT_FALSE(may_have(two, PARTNERS));
+}
+
+TEST_F(Extend, ARewindableAddressComesBackAtItsEnd) {
+    in_state(CI, {}, extend);
+    ASSERT_EQ(60u, bind(one, OWN));
+    pass(61000);
+    EXPECT_EQ(FAILOVER_FREE, x->binding(OWN).status);
+    EXPECT_EQ(FAILOVER_MINE, x->binding(OWN).owner);
+    EXPECT_TRUE(may_have(two, OWN)) << "for anybody";
+    ASSERT_EQ(60u, bind(two, OWN + 1));
+    release(two, OWN + 1);
+    run();
+    EXPECT_EQ(FAILOVER_FREE, x->binding(OWN + 1).status) << "a RELEASE ends it at once";
+}
+
+TEST_F(Extend, OthersWaitForThePartner) {
+    in_state(CI, {lease(OWN, one, 10, 50, 3600), lease(PARTNERS, two, 10, 50, 3600)}, extend);
+    release(two, PARTNERS);
+    pass(100000000);
+    EXPECT_EQ(FAILOVER_EXPIRED, x->binding(OWN).status);
+    EXPECT_EQ(FAILOVER_RELEASED, x->binding(PARTNERS).status);
+    EXPECT_FALSE(may_have(three, OWN));
+    EXPECT_FALSE(may_have(three, PARTNERS));
+}
+
+TEST_F(Extend, AnEndedLeaseGoesOnForItsClientUntilThePartnerIsTold) {
+    in_state(CI, {lease(OWN, one, 10, 50, 3600)}, extend);
+    pass(51000);
+    ASSERT_EQ(FAILOVER_EXPIRED, x->binding(OWN).status);
+    EXPECT_EQ(FAILOVER_REFUSE, request(two, OWN));
+    EXPECT_EQ(3600u, bind(one, OWN));
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+}
+
+// ---- PARTNER-DOWN -----------------------------------------------------------------------------------------
+
+class PartnerDown : public Rules {};
+
+TEST_F(PartnerDown, OwnAtOnceAndThePartnersAfterStosPlusMclt) {
+    in_state(PD);
+    EXPECT_EQ(FAILOVER_GO_ON, discover(one, 0));
+    EXPECT_EQ(60u, bind(one, OWN));
+    EXPECT_FALSE(may_have(two, PARTNERS));
+    EXPECT_EQ(9u, x->own_free(now));
+    pass(59999);
+    EXPECT_FALSE(may_have(two, PARTNERS));
+    pass(1);
+    EXPECT_TRUE(may_have(two, PARTNERS)) << "at STOS + MCLT exactly";
+    EXPECT_EQ(60u, bind(two, PARTNERS));
+    EXPECT_EQ(FAILOVER_GO_ON, request(three, PARTNERS + 1)) << "init-reboot too";
+}
+
+TEST_F(PartnerDown, AddressesInTheOrderOwnThenThePartners) {
+    in_state(PD);
+    pass(60000);
+    EXPECT_EQ(20u, x->own_free(now));
+    for (int i = 0; i < 10; i++) {
+        uint32_t address = next_own();
+        EXPECT_LT(address, POOL_FIRST + 10);
+        bind(make_client(100 + unsigned(i)), address);
+    }
+    EXPECT_GE(next_own(), POOL_FIRST + 10);
+}
+
+TEST_F(PartnerDown, RenewalsAreForTheMclt) {
+    in_state(PD, {lease(OWN, one, 10, 3590, 5000), lease(PARTNERS, two, 10, 50, 0)});
+    for (int i = 0; i < 5; i++) {
+        EXPECT_EQ(60u, bind(one, OWN)) << "whatever is acknowledged";
+        EXPECT_EQ(60u, bind(two, PARTNERS));
+        pass(40000);
+    }
+    desired = 20;
+    EXPECT_EQ(20u, bind(one, OWN));
+}
+
+TEST_F(PartnerDown, FullRenewsWithinTheMcltRuleUntilStosPlusMclt) {
+    in_state(PD, {lease(OWN, one, 10, 3590, 100), lease(OWN + 1, two, 10, 3590, 5000)}, full);
+    EXPECT_EQ(160u, bind(one, OWN));
+    EXPECT_EQ(3600u, bind(two, OWN + 1));
+    EXPECT_EQ(60u, bind(three, OWN + 2));
+    pass(59999);
+    EXPECT_EQ(101u, bind(one, OWN)); // 41 acknowledged (100 - 59) + 60
+    pass(1);
+    EXPECT_EQ(3600u, bind(one, OWN)) << "and then for the configured lifetime";
+    EXPECT_EQ(3600u, bind(make_client(9), PARTNERS)) << "new clients too";
+    desired = FAILOVER_LIFETIME_INFINITE;
+    EXPECT_EQ(FAILOVER_LIFETIME_INFINITE, bind(one, OWN));
+}
+
+TEST_F(PartnerDown, ReleaseIsReclaimedWhenItsWaitIsOver) {
+    // Made alone: at once. Known to the partner until 300 s from now: MCLT beyond that.
+    in_state(PD, {lease(OWN + 1, two, 10, 50, 300)});
+    ASSERT_EQ(60u, bind(one, OWN));
+    release(one, OWN);
+    run();
+    EXPECT_EQ(FAILOVER_FREE, x->binding(OWN).status);
+    EXPECT_TRUE(may_have(three, OWN));
+    release(two, OWN + 1);
+    pass(359000);
+    EXPECT_EQ(FAILOVER_RELEASED, x->binding(OWN + 1).status);
+    EXPECT_FALSE(may_have(three, OWN + 1));
+    pass(1000);
+    EXPECT_EQ(FAILOVER_FREE, x->binding(OWN + 1).status);
+    EXPECT_EQ(FAILOVER_MINE, x->binding(OWN + 1).owner);
+}
+
+// ---- RECOVER-DONE and RESOLUTION-INTERRUPTED --------------------------------------------------------------
+
+TEST_F(Rules, StatesThatOnlyRenew) {
+    for (failover_state state : {RD, RI}) {
+        SCOPED_TRACE(failover_state_name(state));
+        in_state(state, {lease(OWN, one, 10, 50, 100)});
+        EXPECT_FALSE(failover_is_silent(x->core()));
+        EXPECT_EQ(FAILOVER_SILENCE, discover(two));
+        EXPECT_EQ(FAILOVER_SILENCE, request(two, OWN + 1, true));
+        EXPECT_EQ(FAILOVER_SILENCE, request(two, OWN)) << "no DHCPNAK where a new client isn't served";
+        EXPECT_EQ(FAILOVER_SILENCE, other());
+        EXPECT_EQ(0u, next_own());
+        EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
+        EXPECT_EQ(160u, bind(one, OWN)) << "within the MCLT rule";
+        x->kill();
+    }
+}
+
+// A partner in PARTNER-DOWN may give on, at the end that it knows, what it has leased alone.
+TEST_F(Rules, RecoverDoneIsSilentWhileThePartnerIsInPartnerDown) {
+    in_state(RD, {lease(OWN, one, 10, 50, 100)});
+    link_up_in(PD);
+    ASSERT_EQ(RD, x->state());
+    EXPECT_EQ(FAILOVER_SILENCE, request(one, OWN));
+    disconnect(link);
+    EXPECT_EQ(FAILOVER_SILENCE, request(one, OWN));
+    link_up_in(CI);
+    ASSERT_EQ(RD, x->state());
+    EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
+}
+
+// ---- The three verdicts (rule 4) --------------------------------------------------------------------------
+
+class Verdicts : public Rules {};
+
+TEST_F(Verdicts, Refuse) {
+    failover_binding abandoned{};
+    abandoned.address = OWN + 3;
+    abandoned.status = FAILOVER_ABANDONED;
+    abandoned.ends = now.wall + 500;
+    in_state(NO, {lease(OWN, one, 10, 50, 3600), abandoned});
+    EXPECT_EQ(FAILOVER_REFUSE, request(two, ELSEWHERE)) << "no such pool";
+    EXPECT_EQ(FAILOVER_REFUSE, request(two, PARTNERS, true))
+        << "it selected us for an address we may not give";
+    EXPECT_EQ(FAILOVER_REFUSE, request(two, OWN)) << "bound here to somebody else";
+    EXPECT_EQ(FAILOVER_REFUSE, request(two, OWN, true));
+    EXPECT_EQ(FAILOVER_REFUSE, request(two, OWN + 3)) << "abandoned";
+    release(one, OWN);
+    EXPECT_EQ(FAILOVER_REFUSE, request(two, OWN)) << "it waits for the partner";
+    EXPECT_EQ(6u, x->status(now).counters.requests_refused);
+    EXPECT_EQ(0u, x->status(now).counters.renewals_refused);
+}
+
+TEST_F(Verdicts, SilenceWhereTheAddressIsThePartnersToGive) {
+    for (failover_state state : {NO, CI, PD}) {
+        SCOPED_TRACE(failover_state_name(state));
+        in_state(state);
+        EXPECT_EQ(FAILOVER_SILENCE, request(two, PARTNERS)) << "init-reboot and rebinding";
+        EXPECT_EQ(1u, x->status(now).counters.queries_silent);
+        x->kill();
+    }
+}
+
+TEST_F(Verdicts, GoOn) {
+    in_state(NO, {lease(OWN, one, 10, 50, 3600)});
+    EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
+    EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN, true));
+    EXPECT_EQ(FAILOVER_GO_ON, request(two, OWN + 1));
+    EXPECT_EQ(FAILOVER_GO_ON, request(two, OWN + 1, true));
+}
+
+TEST_F(Verdicts, Reservations) {
+    make_known(FAILOVER_PRIMARY, CI);
+    x->reserved_ = {OWN + 5, PARTNERS};
+    x->bindings_[OWN + 6] = lease(OWN + 6, two, 10, 50, 3600);
+    x->reserved_.push_back(OWN + 6);
+    start();
+    pass(10000);
+    ASSERT_EQ(CI, x->state());
+    for (uint32_t address : {OWN + 5, PARTNERS}) {
+        failover_ask a = ask(one, address);
+        a.reserved = true;
+        EXPECT_EQ(FAILOVER_GO_ON, failover_on_request(x->core(), &a, now, &why))
+            << "a reserved address belongs to its client, whoever answers";
+        EXPECT_EQ(FAILOVER_REFUSE, request(two, address)) << "and to nobody else";
+    }
+    EXPECT_EQ(8u, x->own_free(now)) << "it is nobody's free address";
+    // While another client still holds it, its own one is not given another, and not served.
+    uint32_t subnets[] = {SUBNET};
+    failover_discover d{};
+    d.client = &one;
+    d.balance_key = one.id;
+    d.balance_key_length = one.id_length;
+    d.subnets = subnets;
+    d.subnet_count = 1;
+    d.reserved = OWN + 6;
+    EXPECT_EQ(FAILOVER_SILENCE, failover_on_discover(x->core(), &d, now, &why));
+    d.reserved = OWN + 5;
+    EXPECT_EQ(FAILOVER_GO_ON, failover_on_discover(x->core(), &d, now, &why));
+    d.reserved = ELSEWHERE;
+    EXPECT_EQ(FAILOVER_GO_ON, failover_on_discover(x->core(), &d, now, &why));
+}
+
+TEST_F(Verdicts, AddressTakenAwayWhileItWasBeingGiven) {
+    in_state(NO);
+    failover_ask a = ask(one, OWN);
+    ASSERT_EQ(FAILOVER_GO_ON, failover_on_request(x->core(), &a, now, &why));
+    ASSERT_EQ(0,
+              verdict(bndupd(OWN, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall)));
+    EXPECT_FALSE(failover_bound(x->core(), &a, now.wall, 60, now));
+    EXPECT_TRUE(x->logged(
+        "10.64.10.0 was taken away while it was being given: the address is bound to another client"));
+    failover_client holder = x->binding(OWN).client;
+    EXPECT_TRUE(failover_same_client(&two, &holder));
+}
+
+TEST_F(Verdicts, AddressOutsideThePoolsIsNotOurs) {
+    in_state(CI);
+    failover_ask a = ask(one, ELSEWHERE);
+    uint32_t lifetime = 0;
+    EXPECT_TRUE(failover_may_have(x->core(), &a, now, &lifetime, &why));
+    EXPECT_EQ(3600u, lifetime) << "as Kea would";
+    EXPECT_TRUE(failover_bound(x->core(), &a, now.wall, 3600, now));
+}
+
+// ---- Lifetimes that know no end ---------------------------------------------------------------------------
+
+TEST_F(Rules, InfiniteAndHugeLifetimes) {
+    for (int64_t wall : {int64_t(1800000000), int64_t(2147483600), int64_t(4294967200)}) {
+        now.wall = wall; // the last two: just before 2038-01-19 and 2106-02-07
+        desired = FAILOVER_LIFETIME_INFINITE;
+        in_state(NO);
+        EXPECT_EQ(60u, bind(one, OWN));
+        Received u = take(FAILOVER_BNDUPD);
+        EXPECT_EQ(FAILOVER_TIME_INFINITE, x->binding(OWN).sent) << "the partner is told that there is no end";
+        send(bndack(u));
+        EXPECT_EQ(FAILOVER_LIFETIME_INFINITE, bind(one, OWN));
+        EXPECT_EQ(FAILOVER_TIME_INFINITE, x->binding(OWN).ends);
+        pass(100000);
+        EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+        desired = 2147483648u;
+        EXPECT_EQ(60u, bind(two, OWN + 1));
+        EXPECT_EQ(now.wall + 2147483648 + 30, x->binding(OWN + 1).sent) << "64 bits, no wrap";
+        x->kill();
+        inbox.clear();
+    }
+}
+
+TEST_F(Rules, ALifetimeIsNeverZero) {
+    failover_binding b = lease(OWN, one, 100, -5, -10);
+    in_state(CI, {b}, [](failover_config &c) { c.mclt = 1; });
+    EXPECT_GE(bind(two, OWN + 1), 1u);
+}
+
+// ---- Exhaustion -------------------------------------------------------------------------------------------
+
+TEST_F(Rules, ExhaustionIsLoggedOnceForEachClientWithTheWayOut) {
+    auto says = [&](const std::string &text) {
+        return std::count_if(x->log_.begin(), x->log_.end(),
+                             [&](const std::string &line) { return line.find(text) != std::string::npos; });
+    };
+    in_state(CI);
+    for (int i = 0; i < 5; i++) {
+        failover_exhausted(x->core(), &one, now);
+        pass(1000);
+    }
+    failover_exhausted(x->core(), &two, now);
+    EXPECT_EQ(
+        2, says("no own free address for a new client in communications-interrupted: the partner's 10 free "
+                "addresses come within reach by force-state partner-down, if it is really down"));
+    EXPECT_EQ(6u, x->status(now).counters.exhausted);
+
+    in_state(PD);
+    pass(20000);
+    failover_exhausted(x->core(), &one, now);
+    EXPECT_EQ(1, says("in partner-down: the partner's 10 free addresses come within reach in 40 s"));
+    pass(60000);
+    failover_exhausted(x->core(), &two, now);
+    EXPECT_EQ(0, says("come within reach in 0")) << "nothing misleading once they are";
+}
+
+TEST_F(Rules, BindingsAreExplained) {
+    in_state(CI, {lease(OWN, one, 10, 50, 3600)});
+    auto explained = [&](uint32_t address) {
+        failover_explain_binding(x->core(), address, now, &why);
+        return std::string(why.text);
+    };
+    EXPECT_EQ("its client would get it: for at most 60 s in communications-interrupted", explained(OWN));
+    EXPECT_EQ("a client would get it: for at most 60 s in communications-interrupted", explained(OWN + 1));
+    EXPECT_EQ("a client would not get it: the free address is the partner's", explained(PARTNERS));
+    EXPECT_EQ("the address is in no pool of this relationship", explained(ELSEWHERE));
+    bind(one, OWN);
+    EXPECT_EQ("its client would not get it: its lease was given or extended during this interruption already "
+              "(interrupted-leases: replace)",
+              explained(OWN));
+    in_state(RE);
+    EXPECT_EQ("the server is silent in recover", explained(OWN));
+    EXPECT_EQ(0u, x->status(now).counters.queries_silent) << "asking isn't serving";
+}

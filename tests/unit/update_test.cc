@@ -1,0 +1,1353 @@
+// SPDX-License-Identifier: MPL-2.0
+//
+// Binding updates: what is sent for each event, what is accepted from the partner, duels, and requests for
+// updates.
+#include <random>
+
+#include "core.h"
+#include "partner.h"
+
+using namespace failover_test;
+
+namespace {
+
+constexpr failover_role P = FAILOVER_PRIMARY, S = FAILOVER_SECONDARY;
+const int ACCEPTED = 0, CONFLICT = FAILOVER_REJECT_FATAL_CONFLICT,
+          MISSING = FAILOVER_REJECT_MISSING_BINDING_INFORMATION,
+          OUTDATED = FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION,
+          LESS_CRITICAL = FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION;
+
+} // namespace
+
+class Update : public Scripted {
+protected:
+    const failover_client one = make_client(1, true), two = make_client(2);
+
+    // Waits `seconds` with a CONTACT now and then.
+    void wait(int64_t seconds) {
+        for (int64_t i = 0; i < seconds; i += 5) {
+            pass(std::min<int64_t>(5, seconds - i) * 1000);
+            send(Message(FAILOVER_CONTACT, partner_xid++));
+        }
+    }
+    // The next BNDUPD, with CONTACT before it passed over.
+    Received take_update() {
+        while (!in(link).empty() && in(link).front().m.type == FAILOVER_CONTACT) {
+            in(link).pop_front();
+        }
+        return take(FAILOVER_BNDUPD);
+    }
+    std::string updates() {
+        std::string all;
+        for (Received &r : in(link)) {
+            if (r.m.type == FAILOVER_BNDUPD) {
+                all += (all.empty() ? "" : " ") + std::to_string(r.m.assigned_ip_address - POOL_FIRST);
+            }
+        }
+        return all;
+    }
+    // Acknowledges everything that comes, and returns it.
+    std::deque<Received> all_updates() {
+        std::deque<Received> all, box;
+        for (std::swap(box, in(link)); !box.empty(); box.clear(), std::swap(box, in(link))) {
+            for (Received &r : box) {
+                if (r.m.type == FAILOVER_BNDUPD) {
+                    send(bndack(r));
+                    all.push_back(std::move(r));
+                }
+            }
+        }
+        return all;
+    }
+    void expect_update(const Received &u, uint32_t address, failover_binding_status status, int64_t ends,
+                       int64_t potential, int64_t starts, int64_t cltt, const failover_client *client) {
+        EXPECT_EQ(address, u.m.assigned_ip_address);
+        EXPECT_EQ(status, u.m.binding_status);
+        EXPECT_EQ(ends, u.m.lease_expiration_time);
+        EXPECT_EQ(potential, u.m.potential_expiration_time);
+        EXPECT_EQ(starts, u.m.start_time_of_state);
+        EXPECT_EQ(cltt != 0, u.has(FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME));
+        EXPECT_EQ(cltt, u.m.client_last_transaction_time);
+        std::string hardware, id;
+        if (client != nullptr) {
+            hardware = std::string(client->hardware, client->hardware + client->hardware_length);
+            id = std::string(client->id, client->id + client->id_length);
+        }
+        EXPECT_EQ(hardware, text_of(u.m.client_hardware_address));
+        EXPECT_EQ(!hardware.empty(), u.has(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS));
+        EXPECT_EQ(id, text_of(u.m.client_identifier));
+        EXPECT_EQ(!id.empty(), u.has(FAILOVER_OPT_CLIENT_IDENTIFIER));
+        EXPECT_NE(0u, u.m.xid);
+    }
+};
+
+// ---- What is sent -----------------------------------------------------------------------------------------
+
+TEST_F(Update, AckOfANewLeaseAndOfARenewal) {
+    start_normal(P);
+    int64_t t0 = now.wall;
+    ASSERT_EQ(60u, bind(one, POOL_FIRST));
+    Received u = take_update();
+    // Potential expiry: now + desired + half of what was granted.
+    expect_update(u, POOL_FIRST, FAILOVER_ACTIVE, t0 + 60, t0 + 3600 + 30, t0, t0, &one);
+    EXPECT_FALSE(u.has(FAILOVER_OPT_IP_FLAGS));
+    send(bndack(u));
+    wait(20);
+    int64_t t1 = now.wall;
+    ASSERT_EQ(3600u, bind(one, POOL_FIRST));
+    expect_update(take_update(), POOL_FIRST, FAILOVER_ACTIVE, t1 + 3600, t1 + 3600 + 1800, t1, t1, &one);
+}
+
+TEST_F(Update, AckOfAClientWithoutIdentifier) {
+    start_normal(S);
+    bind(two, POOL_FIRST);
+    Received u = take_update();
+    EXPECT_FALSE(u.has(FAILOVER_OPT_CLIENT_IDENTIFIER));
+    EXPECT_EQ(7, u.m.client_hardware_address.length);
+}
+
+TEST_F(Update, AckWithoutAnEnd) {
+    start_normal(P);
+    desired = FAILOVER_LIFETIME_INFINITE;
+    ASSERT_EQ(60u, bind(one, POOL_FIRST)) << "the MCLT bounds the first grant";
+    Received u = take_update();
+    EXPECT_EQ(now.wall + 60, u.m.lease_expiration_time);
+    EXPECT_EQ(FAILOVER_TIME_INFINITE, u.m.potential_expiration_time);
+    send(bndack(u));
+    ASSERT_EQ(FAILOVER_LIFETIME_INFINITE, bind(one, POOL_FIRST));
+    EXPECT_EQ(FAILOVER_TIME_INFINITE, take_update().m.lease_expiration_time);
+}
+
+TEST_F(Update, Expiry) {
+    start_normal(P);
+    int64_t t0 = now.wall;
+    bind(one, POOL_FIRST);
+    send(bndack(take_update()));
+    wait(61);
+    expect_update(take_update(), POOL_FIRST, FAILOVER_EXPIRED, t0 + 60, t0 + 3630, t0, t0, &one);
+}
+
+TEST_F(Update, ReleaseCarriesNow) {
+    start_normal(S);
+    int64_t t0 = now.wall;
+    bind(one, POOL_FIRST);
+    send(bndack(take_update()));
+    wait(7);
+    release(one, POOL_FIRST);
+    expect_update(take_update(), POOL_FIRST, FAILOVER_RELEASED, t0 + 7, t0 + 7, t0, t0 + 7, &one);
+}
+
+TEST_F(Update, DeclineCarriesNoClient) {
+    start_normal(P);
+    int64_t t0 = now.wall;
+    bind(one, POOL_FIRST);
+    send(bndack(take_update()));
+    wait(5);
+    failover_declined(x->core(), POOL_FIRST, now.wall + 86400, now);
+    run();
+    expect_update(take_update(), POOL_FIRST, FAILOVER_ABANDONED, now.wall + 86400, t0 + 3630, now.wall,
+                  now.wall, nullptr);
+}
+
+TEST_F(Update, EndOfAbandonmentIsFreeOfThePrimary) {
+    start_normal(P);
+    failover_declined(x->core(), POOL_FIRST + 15, now.wall + 100, now);
+    run();
+    send(bndack(take_update()));
+    int64_t until = now.wall + 100;
+    wait(101);
+    Received u = take_update();
+    EXPECT_EQ(FAILOVER_FREE, u.m.binding_status);
+    EXPECT_EQ(until, u.m.lease_expiration_time);
+    EXPECT_FALSE(u.has(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS));
+    EXPECT_EQ(FAILOVER_MINE, x->binding(POOL_FIRST + 15).owner);
+}
+
+TEST_F(Update, TheSecondaryNeitherExpiresNorEndsAbandonmentInNormal) {
+    start_normal(S);
+    bind(one, POOL_FIRST);
+    send(bndack(take_update()));
+    failover_declined(x->core(), POOL_FIRST + 1, now.wall + 50, now);
+    run();
+    send(bndack(take_update()));
+    wait(200);
+    EXPECT_EQ("", updates());
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(POOL_FIRST).status);
+    EXPECT_EQ(FAILOVER_ABANDONED, x->binding(POOL_FIRST + 1).status);
+}
+
+TEST_F(Update, GiftsAreBackupOfThePrimaryAndFreeOfTheSecondary) {
+    make_known(P, FAILOVER_NORMAL);
+    x->bindings_.clear();
+    start();
+    link_up();
+    forget();
+    send(state_message(FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall));
+    take(FAILOVER_STATE);
+    Received gift = take_update();
+    expect_update(gift, gift.m.assigned_ip_address, FAILOVER_BACKUP, 0, now.wall, now.wall, 0, nullptr);
+
+    make_known(S, FAILOVER_NORMAL);
+    for (uint32_t i = 0; i < 20; i++) {
+        failover_binding b{};
+        b.address = POOL_FIRST + i;
+        b.status = FAILOVER_FREE;
+        b.owner = FAILOVER_MINE;
+        x->bindings_[b.address] = b;
+    }
+    start();
+    link_up();
+    forget();
+    send(state_message(FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall));
+    take(FAILOVER_STATE);
+    gift = take_update();
+    expect_update(gift, gift.m.assigned_ip_address, FAILOVER_FREE, 0, now.wall, now.wall, 0, nullptr);
+}
+
+TEST_F(Update, FreedInPartnerDownIsTheOwnFreeState) {
+    for (failover_role role : {P, S}) {
+        make_known(role, FAILOVER_PARTNER_DOWN);
+        start();
+        pass(10000);
+        ASSERT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+        ASSERT_EQ(60u, bind(one, POOL_FIRST));
+        int64_t ends = now.wall + 60;
+        pass(61000);
+        EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status);
+        forget();
+        link_up();
+        send(state_message(FAILOVER_RECOVER, now.wall));
+        send(Message(FAILOVER_UPDREQ, 7));
+        acknowledge_all();
+        send(Message(FAILOVER_UPDREQALL, 8));
+        bool found = false;
+        for (Received &r : all_updates()) {
+            if (r.m.assigned_ip_address == POOL_FIRST) {
+                found = true;
+                EXPECT_EQ(role == P ? FAILOVER_FREE : FAILOVER_BACKUP, r.m.binding_status);
+                EXPECT_EQ(ends, r.m.lease_expiration_time);
+                EXPECT_EQ(ends, r.m.potential_expiration_time);
+                EXPECT_TRUE(r.has(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS)) << "the last client stays";
+            }
+        }
+        EXPECT_TRUE(found);
+        x->kill();
+        inbox.clear();
+    }
+}
+
+TEST_F(Update, ChangesAreCollapsed) {
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    Received first = take_update();
+    wait(1);
+    bind(one, POOL_FIRST);
+    wait(1);
+    release(one, POOL_FIRST);
+    EXPECT_EQ("", updates()) << "one update for an address at a time";
+    send(bndack(first));
+    Received second = take_update();
+    EXPECT_EQ(FAILOVER_RELEASED, second.m.binding_status) << "and then only the newest state";
+    send(bndack(second));
+    EXPECT_EQ("", updates());
+}
+
+TEST_F(Update, AckOfWhatHasChangedMeanwhile) {
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    Received first = take_update();
+    int64_t acked = first.m.potential_expiration_time;
+    wait(5);
+    bind(one, POOL_FIRST);
+    send(bndack(first));
+    failover_binding b = x->binding(POOL_FIRST);
+    EXPECT_EQ(acked, b.acked) << "what the BNDUPD said, not what is held now";
+    EXPECT_GT(b.sent, acked);
+    EXPECT_TRUE(b.update_due);
+    send(bndack(take_update()));
+    EXPECT_FALSE(x->binding(POOL_FIRST).update_due);
+    EXPECT_EQ(b.sent, x->binding(POOL_FIRST).acked);
+}
+
+// ---- The window -------------------------------------------------------------------------------------------
+
+TEST_F(Update, NoMoreUnacknowledgedThanThePartnerTakes) {
+    partner_max_unacked = 3;
+    start_normal(P);
+    for (unsigned i = 0; i < 8; i++) {
+        bind(make_client(i + 1), POOL_FIRST + i);
+    }
+    EXPECT_EQ("0 1 2", updates());
+    EXPECT_EQ(3u, x->status(now).updates_unacked);
+    EXPECT_EQ(5u, x->status(now).updates_queued);
+    send(bndack(take_update()));
+    EXPECT_EQ("1 2 3", updates());
+    send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+    EXPECT_EQ("2 3 4", updates()) << "a reject frees its place too";
+    acknowledge_all();
+    EXPECT_EQ(0u, x->status(now).updates_unacked);
+    EXPECT_EQ(0u, x->status(now).updates_queued);
+}
+
+TEST_F(Update, NothingBeforeThePartnersState) {
+    make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    start();
+    pass(10000);
+    bind(one, POOL_FIRST);
+    link_up();
+    EXPECT_EQ("", updates());
+    send(state_message(FAILOVER_RECOVER, now.wall));
+    EXPECT_EQ("0", updates()) << "in communications-interrupted with a link updates flow";
+}
+
+TEST_F(Update, LinkLossBringsUnacknowledgedBack) {
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    bind(two, POOL_FIRST + 1);
+    send(bndack(take_update()));
+    disconnect(link);
+    EXPECT_EQ(0u, x->status(now).updates_unacked);
+    link_up_in(FAILOVER_RECOVER);
+    link_up();
+    EXPECT_EQ(1u, x->status(now).updates_queued + x->status(now).updates_unacked);
+    EXPECT_FALSE(x->binding(POOL_FIRST).update_due);
+    EXPECT_TRUE(x->binding(POOL_FIRST + 1).update_due);
+}
+
+// ---- BNDACK -----------------------------------------------------------------------------------------------
+
+TEST_F(Update, AcksThatAreIgnored) {
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    Received u = take_update();
+    Message wrong_xid = bndack(u);
+    send(wrong_xid.xid(u.m.xid + 1));
+    Message reject_of_another = bndack(u, FAILOVER_REJECT_FATAL_CONFLICT);
+    send(reject_of_another.xid(u.m.xid + 1));
+    Message no_address = bndack(u);
+    send(no_address.without(FAILOVER_OPT_ASSIGNED_IP_ADDRESS));
+    Message stranger = bndack(u);
+    send(stranger.number(FAILOVER_OPT_ASSIGNED_IP_ADDRESS, 0x01020304));
+    Message other = bndack(u);
+    send(other.number(FAILOVER_OPT_ASSIGNED_IP_ADDRESS, POOL_FIRST + 1));
+    EXPECT_EQ(1u, x->status(now).updates_unacked) << "its place stays taken";
+    EXPECT_TRUE(x->binding(POOL_FIRST).update_due);
+    EXPECT_EQ(0u, x->status(now).counters.updates_acked + x->status(now).counters.updates_rejected);
+    send(bndack(u));
+    EXPECT_EQ(0u, x->status(now).updates_unacked);
+    EXPECT_EQ(u.m.potential_expiration_time, x->binding(POOL_FIRST).acked);
+    send(bndack(u));
+    EXPECT_EQ(1u, x->status(now).counters.updates_acked) << "the same again";
+}
+
+TEST_F(Update, AckFreesAnEndedLease) {
+    for (failover_role role : {P, S}) {
+        start_normal(role);
+        bind(one, POOL_FIRST);
+        send(bndack(take_update()));
+        release(one, POOL_FIRST);
+        EXPECT_EQ(FAILOVER_SILENCE, request(two, POOL_FIRST + 12)) << "the partner's";
+        EXPECT_EQ(FAILOVER_REFUSE, request(two, POOL_FIRST, true)) << "not before the partner knows";
+        send(bndack(take_update()));
+        EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status);
+        EXPECT_EQ(role == P ? FAILOVER_MINE : FAILOVER_PARTNERS, x->binding(POOL_FIRST).owner)
+            << "and then it is the primary's";
+        x->kill();
+        inbox.clear();
+    }
+}
+
+TEST_F(Update, RejectLeavesTheBindingAsItIs) {
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    send(bndack(take_update(), FAILOVER_REJECT_FATAL_CONFLICT));
+    failover_binding b = x->binding(POOL_FIRST);
+    EXPECT_EQ(FAILOVER_ACTIVE, b.status);
+    EXPECT_TRUE(b.update_due);
+    EXPECT_EQ(0, b.acked);
+    EXPECT_EQ(1u, x->status(now).counters.updates_rejected);
+    EXPECT_TRUE(x->logged("rejects the update of 10.64.10.0 (ACTIVE): fatal conflict"));
+    EXPECT_EQ("", updates());
+}
+
+TEST_F(Update, RejectIsNotRepeatedAtADhcpd) {
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    send(bndack(take_update()));
+    bind(one, POOL_FIRST);
+    send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+    wait(300);
+    EXPECT_EQ("", updates());
+    send(Message(FAILOVER_UPDREQ, 9));
+    EXPECT_EQ("0", updates()) << "but at its request";
+}
+
+TEST_F(Update, RejectIsRepeatedSlowlyAtOneOfOurs) {
+    ours = true;
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    send(bndack(take_update()));
+    bind(one, POOL_FIRST);
+    for (int i = 0; i < 3; i++) {
+        send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+        wait(29);
+        EXPECT_EQ("", updates());
+        wait(2);
+        EXPECT_EQ("0", updates());
+    }
+    send(bndack(take_update(), FAILOVER_REJECT_ILLEGAL_IP_ADDRESS));
+    wait(300);
+    EXPECT_EQ("", updates()) << "who has no such address won't have it later";
+}
+
+TEST_F(Update, RejectOfWhatHasChangedMeanwhileSendsTheChange) {
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    Received u = take_update();
+    release(one, POOL_FIRST);
+    send(bndack(u, FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+    EXPECT_EQ(FAILOVER_RELEASED, take_update().m.binding_status);
+}
+
+// ---- BNDUPD: what it must carry ---------------------------------------------------------------------------
+
+TEST_F(Update, BndackCarriesTheAddressAndNothingElse) {
+    start_normal(S);
+    Received ack = update(
+        bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall));
+    EXPECT_EQ(1u << FAILOVER_OPT_ASSIGNED_IP_ADDRESS, ack.m.present);
+    EXPECT_EQ(20u, ack.bytes.size());
+}
+
+TEST_F(Update, InformationThatIsMissing) {
+    start_normal(S);
+    auto active = [&] {
+        return bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall,
+                      now.wall);
+    };
+    {
+        Message m = active();
+        send(m.without(FAILOVER_OPT_ASSIGNED_IP_ADDRESS));
+        EXPECT_EQ(MISSING, take(FAILOVER_BNDACK).m.reject_reason);
+    }
+    for (auto option : {FAILOVER_OPT_BINDING_STATUS, FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS,
+                        FAILOVER_OPT_LEASE_EXPIRATION_TIME}) {
+        Message m = active();
+        EXPECT_EQ(MISSING, verdict(m.without(option)));
+    }
+    for (int status : {0, 8, 200}) {
+        Message m = active();
+        EXPECT_EQ(MISSING, verdict(m.number(FAILOVER_OPT_BINDING_STATUS, status)));
+    }
+    for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED}) {
+        EXPECT_EQ(MISSING, verdict(bndupd(POOL_FIRST + 15, status, nullptr, 1, 1, 1)));
+    }
+    Message one_byte = active();
+    EXPECT_EQ(MISSING, verdict(one_byte.bytes(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, Bytes{1})));
+    EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST + 15).status) << "nothing of it was taken";
+    for (auto status : {FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_ABANDONED, FAILOVER_RESET}) {
+        EXPECT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, status, nullptr, 0, 1, 1))) << status;
+    }
+}
+
+TEST_F(Update, ClientThatIsTooLong) {
+    start_normal(S);
+    Message hardware =
+        bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
+    EXPECT_EQ(FAILOVER_REJECT_UNKNOWN_REASON,
+              verdict(hardware.bytes(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, Bytes(22, 7))));
+    Message id =
+        bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
+    EXPECT_EQ(FAILOVER_REJECT_UNKNOWN_REASON,
+              verdict(id.bytes(FAILOVER_OPT_CLIENT_IDENTIFIER, Bytes(256, 7))));
+    Message longest =
+        bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
+    EXPECT_EQ(ACCEPTED, verdict(longest.bytes(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, Bytes(21, 7))
+                                    .bytes(FAILOVER_OPT_CLIENT_IDENTIFIER, Bytes(255, 7))));
+}
+
+TEST_F(Update, AddressThatIsInNoPool) {
+    start_normal(S);
+    for (uint32_t address : {POOL_FIRST - 1, POOL_FIRST + 20, 0u, UINT32_MAX}) {
+        EXPECT_EQ(FAILOVER_REJECT_ILLEGAL_IP_ADDRESS,
+                  verdict(bndupd(address, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall,
+                                 now.wall)));
+    }
+    auto says = [](const std::string &line) {
+        return line.find("both need the same pools") != std::string::npos;
+    };
+    EXPECT_EQ(1, std::count_if(x->log_.begin(), x->log_.end(), says)) << "once for each connection";
+    EXPECT_EQ(4u, x->status(now).counters.rejects_sent);
+}
+
+// ---- BNDUPD: what accepting it does -----------------------------------------------------------------------
+
+TEST_F(Update, AcceptedActive) {
+    start_normal(S);
+    int64_t t = now.wall;
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, t + 3630, t - 1, t)));
+    failover_binding b = x->binding(POOL_FIRST + 15);
+    EXPECT_EQ(FAILOVER_ACTIVE, b.status);
+    EXPECT_TRUE(failover_same_client(&one, &b.client));
+    EXPECT_EQ(t + 60, b.ends);
+    EXPECT_EQ(t + 3630, b.received);
+    EXPECT_EQ(t + 3630, b.acked);
+    EXPECT_EQ(t - 1, b.starts);
+    EXPECT_EQ(t, b.cltt);
+    EXPECT_TRUE(b.update_sent) << "there is nothing to rewind";
+    EXPECT_FALSE(b.granted_here);
+    EXPECT_FALSE(b.update_due);
+    ASSERT_EQ(1u, x->rows_.count(POOL_FIRST + 15)) << "Kea gets the lease";
+    EXPECT_EQ(t + 60, x->rows_[POOL_FIRST + 15].ends);
+    EXPECT_EQ(t + 60, x->bindings_[POOL_FIRST + 15].ends) << "and it is on disk";
+}
+
+TEST_F(Update, AcceptedEndsAreTheirsWhoseFreeAddressItBecomes) {
+    start_normal(S);
+    int64_t t = now.wall;
+    for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_RESET}) {
+        update(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t, t + 30, t - 60, t - 60));
+        ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, status, &one, t, t, t - 60, t)));
+        failover_binding b = x->binding(POOL_FIRST + 15);
+        EXPECT_EQ(FAILOVER_FREE, b.status);
+        EXPECT_EQ(FAILOVER_PARTNERS, b.owner) << "FREE is the primary's";
+        EXPECT_TRUE(failover_same_client(&one, &b.client)) << "the last client stays known";
+        EXPECT_EQ(0u, x->rows_.count(POOL_FIRST + 15)) << "the row goes";
+    }
+}
+
+TEST_F(Update, AcceptedGiftIsAllocatable) {
+    start_normal(S);
+    EXPECT_EQ(10u, x->own_free(now));
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_BACKUP, nullptr, 0, now.wall, now.wall)));
+    EXPECT_EQ(11u, x->own_free(now));
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST, FAILOVER_FREE, nullptr, 0, now.wall, now.wall)));
+    EXPECT_EQ(10u, x->own_free(now));
+    EXPECT_EQ(FAILOVER_PARTNERS, x->binding(POOL_FIRST).owner);
+}
+
+TEST_F(Update, AcceptedGiftWithAnEndAheadIsKeptBackUntilThen) {
+    start_normal(S);
+    // dhcpd offers for two minutes, and gives the address away meanwhile.
+    ASSERT_EQ(ACCEPTED,
+              verdict(bndupd(POOL_FIRST + 15, FAILOVER_BACKUP, nullptr, now.wall + 120, now.wall, now.wall)));
+    EXPECT_EQ(10u, x->own_free(now));
+    EXPECT_EQ(FAILOVER_REFUSE == request(one, POOL_FIRST + 15, true), true);
+    wait(119);
+    EXPECT_EQ(10u, x->own_free(now));
+    wait(2);
+    EXPECT_EQ(11u, x->own_free(now));
+    EXPECT_EQ(FAILOVER_GO_ON, request(one, POOL_FIRST + 15, true));
+}
+
+TEST_F(Update, AcceptedAbandonedForgetsTheClient) {
+    start_normal(S);
+    int64_t t = now.wall;
+    update(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, t + 90, t, t));
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_ABANDONED, nullptr, t + 500, t + 90, t)));
+    failover_binding b = x->binding(POOL_FIRST + 15);
+    EXPECT_EQ(FAILOVER_ABANDONED, b.status);
+    EXPECT_EQ(t + 500, b.ends);
+    EXPECT_EQ(0, b.client.hardware_length + b.client.id_length);
+    EXPECT_EQ(0u, x->rows_.count(POOL_FIRST + 15));
+}
+
+TEST_F(Update, FlagsAreTakenAndCleared) {
+    start_normal(S);
+    int64_t t = now.wall;
+    Message flagged = bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, t + 90, t, t);
+    ASSERT_EQ(ACCEPTED, verdict(flagged.number(FAILOVER_OPT_IP_FLAGS, 0xff03)));
+    EXPECT_EQ(FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP, x->binding(POOL_FIRST + 15).ip_flags);
+    send(Message(FAILOVER_UPDREQALL, 5));
+    bool found = false;
+    for (Received &r : all_updates()) {
+        if (r.m.assigned_ip_address == POOL_FIRST + 15) {
+            found = true;
+            EXPECT_EQ(3, r.m.ip_flags) << "they survive a round trip";
+        }
+    }
+    EXPECT_TRUE(found);
+    forget();
+    update(bndupd(POOL_FIRST + 16, FAILOVER_ACTIVE, &one, t + 60, t + 90, t, t));
+    EXPECT_EQ(0, x->binding(POOL_FIRST + 16).ip_flags);
+}
+
+TEST_F(Update, MissingIdentifierDeletesTheStoredOne) {
+    start_normal(S);
+    int64_t t = now.wall;
+    failover_client without = one;
+    without.id_length = 0;
+    update(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, t + 90, t, t));
+    update(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &without, t + 60, t + 90, t, t));
+    EXPECT_EQ(0, x->binding(POOL_FIRST + 15).client.id_length);
+}
+
+TEST_F(Update, LeaseWithoutAnEndIsTaken) {
+    start_normal(S);
+    int64_t t = now.wall;
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, FAILOVER_TIME_INFINITE,
+                                       FAILOVER_TIME_INFINITE, t, t)));
+    EXPECT_EQ(FAILOVER_TIME_INFINITE, x->binding(POOL_FIRST + 15).ends);
+    EXPECT_EQ(FAILOVER_LIFETIME_INFINITE, [&] {
+        desired = FAILOVER_LIFETIME_INFINITE;
+        return bind(one, POOL_FIRST + 15);
+    }());
+}
+
+// ---- The accept table (7.1.3, with the design's rule 11 over it) ------------------------------------------
+
+class AcceptTable : public Update {
+protected:
+    static constexpr uint32_t A = POOL_FIRST;
+
+    // Holds `status` on A, at rest: nothing is in flight, nothing queued. Its client is `one`, its last
+    // transaction 100 s ago; an ACTIVE one ends `left` seconds from now.
+    void hold(failover_binding_status status, failover_role role, int64_t left, bool granted_here = true) {
+        make_known(role, FAILOVER_NORMAL);
+        failover_binding b{};
+        b.address = A;
+        b.status = status;
+        b.owner = FAILOVER_MINE;
+        b.starts = now.wall - 100;
+        b.cltt = status == FAILOVER_FREE ? 0 : now.wall - 100;
+        b.ends = b.given = status == FAILOVER_FREE ? 0 : now.wall + left;
+        b.sent = b.acked = now.wall + 300;
+        b.update_sent = b.state_sent = true;
+        b.granted_here = granted_here;
+        b.xid = granted_here ? 7 : 0;
+        if (status != FAILOVER_ABANDONED) {
+            b.client = one;
+        }
+        x->bindings_[A] = b;
+        start();
+        link_up_in(FAILOVER_COMMUNICATIONS_INTERRUPTED);
+        send(state_message(FAILOVER_NORMAL, now.wall));
+        forget();
+        ASSERT_EQ(status, x->binding(A).status);
+        x->log_.clear();
+    }
+    // What comes: of `client`, last transaction `cltt` seconds from now (0: the option is missing), end
+    // `left` ahead.
+    int comes(failover_binding_status status, const failover_client *client, int64_t cltt, int64_t left) {
+        int reason = verdict(bndupd(A, status, client, now.wall + left, now.wall + left, now.wall,
+                                    cltt == 0 ? 0 : now.wall + cltt));
+        x->kill();
+        inbox.clear();
+        return reason;
+    }
+};
+
+TEST_F(AcceptTable, HeldFreeAcceptsEverything) {
+    for (failover_role role : {P, S}) {
+        for (int status = FAILOVER_FREE; status <= FAILOVER_BACKUP; status++) {
+            hold(FAILOVER_FREE, role, 0);
+            bool ended = status == FAILOVER_EXPIRED || status == FAILOVER_RELEASED;
+            EXPECT_EQ(ACCEPTED, comes(failover_binding_status(status), &two, -50, ended ? -10 : 60))
+                << status;
+        }
+    }
+}
+
+TEST_F(AcceptTable, HeldActiveOfTheSameClient) {
+    for (failover_role role : {P, S}) {
+        hold(FAILOVER_ACTIVE, role, 60);
+        EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 30));
+        hold(FAILOVER_ACTIVE, role, 60);
+        EXPECT_EQ(ACCEPTED, comes(FAILOVER_RESET, &one, -50, 0));
+        hold(FAILOVER_ACTIVE, role, 60);
+        EXPECT_EQ(ACCEPTED, comes(FAILOVER_ABANDONED, nullptr, -50, 500));
+    }
+}
+
+TEST_F(AcceptTable, Rule11APromisedEndAheadIsNotEndedByThePartner) {
+    for (failover_role role : {P, S}) {
+        for (auto status : {FAILOVER_EXPIRED, FAILOVER_FREE, FAILOVER_BACKUP}) {
+            SCOPED_TRACE(failover_binding_status_name(status));
+            hold(FAILOVER_ACTIVE, role, 60);
+            int64_t ends = x->binding(A).ends;
+            EXPECT_EQ(LESS_CRITICAL,
+                      verdict(bndupd(A, status, &one, now.wall - 1, now.wall - 1, now.wall, now.wall)));
+            EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
+            Received ours_ = take_update();
+            EXPECT_EQ(FAILOVER_ACTIVE, ours_.m.binding_status) << "and the partner gets ours";
+            EXPECT_EQ(ends, ours_.m.lease_expiration_time);
+            x->kill();
+            inbox.clear();
+            if (role == S) { // a primary has ended it by itself
+                hold(FAILOVER_ACTIVE, role, -1);
+                EXPECT_EQ(ACCEPTED, comes(status, &one, 0, -1)) << "time(2): it has passed";
+            }
+        }
+    }
+}
+
+// The partner expires by its own clock what both know to the same end.
+TEST_F(AcceptTable, Rule11AllowsForTheClocks) {
+    for (int64_t s : {20, -20}) {
+        for (int64_t left : {15, 22}) {
+            hold(FAILOVER_ACTIVE, S, 100);
+            skew = s;
+            send(Message(FAILOVER_CONTACT, partner_xid++));
+            now.wall += 100 - left;
+            now.mono += 1000 * (100 - left);
+            send(Message(FAILOVER_CONTACT, partner_xid++));
+            forget();
+            EXPECT_EQ(left <= 20 ? ACCEPTED : LESS_CRITICAL, comes(FAILOVER_EXPIRED, &one, -50, left));
+            skew = 0;
+        }
+    }
+    hold(FAILOVER_ACTIVE, S, 2);
+    skew = 20;
+    send(Message(FAILOVER_CONTACT, partner_xid++));
+    EXPECT_EQ(LESS_CRITICAL, comes(FAILOVER_EXPIRED, &one, -50, -500)) << "an older lease than this one";
+}
+
+TEST_F(AcceptTable, HeldActiveReleased) {
+    // The end that comes with RELEASED is when the client let go; dhcpd counts no RELEASE as a transaction.
+    // Granted by the partner: equal counts, since dhcpd doesn't tell what it answers from its cache.
+    for (int64_t when : {-100, -50, -1}) {
+        hold(FAILOVER_ACTIVE, S, 60, false);
+        EXPECT_EQ(ACCEPTED, comes(FAILOVER_RELEASED, &one, when, when));
+        hold(FAILOVER_ACTIVE, S, 60, false);
+        EXPECT_EQ(ACCEPTED, comes(FAILOVER_RELEASED, &one, 0, when));
+    }
+    hold(FAILOVER_ACTIVE, S, 60, false);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_RELEASED, &one, -200, -200));
+    // Granted here: only a release that is certainly the later of the two ends the lease.
+    hold(FAILOVER_ACTIVE, S, 60);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_RELEASED, &one, -94, -94));
+    hold(FAILOVER_ACTIVE, S, 60);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_RELEASED, &one, -98, -98));
+    // Another client can't release it.
+    hold(FAILOVER_ACTIVE, S, 60, false);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_RELEASED, &two, -1, -1));
+}
+
+TEST_F(AcceptTable, TwoClientsOnOneAddress) {
+    hold(FAILOVER_ACTIVE, P, 60);
+    EXPECT_EQ(CONFLICT,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
+    EXPECT_EQ(1u, x->status(now).counters.clashes);
+    EXPECT_TRUE(x->logged("clash: 10.64.10.0"));
+    failover_client holder = x->binding(A).client;
+    EXPECT_TRUE(failover_same_client(&one, &holder)) << "the primary keeps its client";
+    EXPECT_EQ("0", updates()) << "and tells the secondary";
+    x->kill();
+    inbox.clear();
+
+    hold(FAILOVER_ACTIVE, S, 60);
+    EXPECT_EQ(ACCEPTED,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
+    EXPECT_EQ(1u, x->status(now).counters.clashes) << "the secondary gives up, and counts it too";
+    holder = x->binding(A).client;
+    EXPECT_TRUE(failover_same_client(&two, &holder));
+    EXPECT_EQ(1u, x->rows_.count(A));
+}
+
+TEST_F(AcceptTable, NoClashIsCountedWhereThereIsNone) {
+    // The lease here has ended.
+    hold(FAILOVER_ACTIVE, S, -1);
+    EXPECT_EQ(ACCEPTED,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
+    EXPECT_EQ(0u, x->status(now).counters.clashes);
+    x->kill();
+    inbox.clear();
+    // The one that comes has ended: a secondary too keeps the living one.
+    for (failover_role role : {P, S}) {
+        hold(FAILOVER_ACTIVE, role, 60);
+        EXPECT_EQ(OUTDATED, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall - 1, now.wall, now.wall - 90,
+                                           now.wall - 90)));
+        EXPECT_EQ(0u, x->status(now).counters.clashes);
+        EXPECT_EQ("0", updates());
+        x->kill();
+        inbox.clear();
+        // The partner had given it, and has given it on.
+        hold(FAILOVER_ACTIVE, role, 60, false);
+        EXPECT_EQ(ACCEPTED,
+                  verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall, now.wall, now.wall)));
+        EXPECT_EQ(0u, x->status(now).counters.clashes);
+        x->kill();
+        inbox.clear();
+    }
+}
+
+TEST_F(AcceptTable, HeldExpired) {
+    for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET,
+                        FAILOVER_ABANDONED}) {
+        hold(FAILOVER_EXPIRED, S, -10);
+        EXPECT_EQ(ACCEPTED, comes(status, &one, -100, status == FAILOVER_ABANDONED ? 100 : -10)) << status;
+    }
+    hold(FAILOVER_EXPIRED, S, -10);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 60)) << "time(1)";
+    hold(FAILOVER_EXPIRED, S, -10);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, -20)) << "an older lease that has ended too";
+    hold(FAILOVER_EXPIRED, S, -10);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -200, 60)) << "what is promised ahead counts";
+}
+
+TEST_F(AcceptTable, HeldReleased) {
+    for (auto status :
+         {FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET, FAILOVER_ABANDONED}) {
+        hold(FAILOVER_RELEASED, P, -10);
+        EXPECT_EQ(ACCEPTED, comes(status, &one, -100, status == FAILOVER_ABANDONED ? 100 : -10)) << status;
+    }
+    hold(FAILOVER_RELEASED, P, -10);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 60));
+    hold(FAILOVER_RELEASED, P, -10);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, 60)) << "its own client has ended it";
+    hold(FAILOVER_RELEASED, P, -10);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_EXPIRED, &one, -50, -1));
+    hold(FAILOVER_RELEASED, P, -10);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_EXPIRED, &one, -200, -1));
+}
+
+TEST_F(AcceptTable, HeldReset) {
+    hold(FAILOVER_RESET, S, -10);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 60)) << "time(3): after the start of the state";
+    hold(FAILOVER_RESET, S, -10);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, 60));
+    for (auto status :
+         {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET}) {
+        hold(FAILOVER_RESET, S, -10);
+        EXPECT_EQ(ACCEPTED, comes(status, &one, -200, -10));
+    }
+}
+
+TEST_F(AcceptTable, HeldAbandoned) {
+    for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP}) {
+        hold(FAILOVER_ABANDONED, S, 100);
+        EXPECT_EQ(LESS_CRITICAL, comes(status, &one, -1, -1)) << "(4)";
+        hold(FAILOVER_ABANDONED, S, -1);
+        EXPECT_EQ(ACCEPTED, comes(status, &one, -1, -1)) << "its probation is over";
+    }
+    hold(FAILOVER_ABANDONED, S, 100);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ABANDONED, nullptr, -1, 100));
+    hold(FAILOVER_ABANDONED, S, 100);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_RESET, nullptr, -1, -1));
+}
+
+// Softer than the draft, which rejects any: a lease that the partner has made since may be lived in.
+TEST_F(AcceptTable, HeldAbandonedAgainstALease) {
+    hold(FAILOVER_ABANDONED, S, 100);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &two, -200, 60)) << "the lease that was declined";
+    hold(FAILOVER_ABANDONED, S, 100);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &two, -1, 60));
+}
+
+// ---- Duels (3.6) ------------------------------------------------------------------------------------------
+
+class Duel : public Update {
+protected:
+    static constexpr uint32_t A = POOL_FIRST;
+
+    // Ours for A is outstanding: `status`, of client one, last transaction now.
+    void outstanding(failover_role role, failover_binding_status status) {
+        start_normal(role);
+        switch (status) {
+        case FAILOVER_ACTIVE:
+            bind(one, A);
+            break;
+        case FAILOVER_RELEASED:
+            bind(one, A);
+            send(bndack(take_update()));
+            release(one, A);
+            break;
+        case FAILOVER_ABANDONED:
+            failover_declined(x->core(), A, now.wall + 1000, now);
+            run();
+            break;
+        default:
+            FAIL();
+        }
+        ASSERT_EQ(1u, x->status(now).updates_unacked);
+        mine = take_update();
+        ASSERT_EQ(status, mine.m.binding_status);
+    }
+    // True: what comes wins.
+    bool comes(failover_binding_status status, const failover_client *client, int64_t cltt) {
+        bool ends = status != FAILOVER_ACTIVE && status != FAILOVER_ABANDONED;
+        int64_t end = ends ? now.wall - 1 : now.wall + 60;
+        int reason = verdict(bndupd(A, status, client, end, end, now.wall, cltt == 0 ? 0 : now.wall + cltt));
+        uint64_t unacked = x->status(now).updates_unacked;
+        if (reason == 0) {
+            EXPECT_EQ(0u, unacked) << "ours is forgotten";
+            send(bndack(mine));
+            EXPECT_NE(FAILOVER_RELEASED, x->binding(A).status) << "and its late BNDACK means nothing";
+        } else {
+            EXPECT_EQ(1u, unacked);
+            send(bndack(mine));
+            EXPECT_EQ(0u, x->status(now).updates_unacked) << "ours stands";
+        }
+        x->kill();
+        inbox.clear();
+        return reason == 0;
+    }
+    Received mine;
+};
+
+TEST_F(Duel, ActiveAgainstActiveTheLaterTransactionWins) {
+    for (failover_role role : {P, S}) {
+        outstanding(role, FAILOVER_ACTIVE);
+        EXPECT_TRUE(comes(FAILOVER_ACTIVE, &one, 5));
+        outstanding(role, FAILOVER_ACTIVE);
+        EXPECT_FALSE(comes(FAILOVER_ACTIVE, &one, -5));
+        outstanding(role, FAILOVER_ACTIVE);
+        EXPECT_FALSE(comes(FAILOVER_ACTIVE, &one, 0)) << "none counts as 0";
+    }
+}
+
+TEST_F(Duel, ActiveAgainstActiveAtTheSameTimeIsThePrimarys) {
+    start_normal(P);
+    bind(one, A);
+    take_update();
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall)));
+    x->kill();
+    inbox.clear();
+    start_normal(S);
+    bind(one, A);
+    take_update();
+    EXPECT_EQ(ACCEPTED,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall)));
+}
+
+TEST_F(Duel, ActiveAgainstActiveOfAnotherClientIsAClash) {
+    outstanding(P, FAILOVER_ACTIVE);
+    EXPECT_EQ(CONFLICT, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall,
+                                       now.wall + 5)));
+    EXPECT_EQ(1u, x->status(now).counters.clashes);
+}
+
+TEST_F(Duel, WhatThePartnerPromisedTheSameClientIsPromised) {
+    outstanding(P, FAILOVER_ACTIVE);
+    int64_t longer = now.wall + 1000;
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &one, longer, longer, now.wall, now.wall - 5)));
+    EXPECT_EQ(longer, x->binding(A).ends);
+    send(bndack(mine));
+    EXPECT_EQ(longer, x->binding(A).ends);
+}
+
+TEST_F(Duel, ActiveAgainstTheRest) {
+    for (auto status : {FAILOVER_RELEASED, FAILOVER_ABANDONED, FAILOVER_RESET}) {
+        outstanding(P, FAILOVER_ACTIVE);
+        EXPECT_FALSE(comes(status, &one, 50)) << "the primary's stands: " << status;
+        outstanding(S, FAILOVER_ACTIVE);
+        EXPECT_TRUE(comes(status, &one, 50)) << status;
+    }
+}
+
+TEST_F(Duel, ActiveAgainstExpiredIsRule11) {
+    for (failover_role role : {P, S}) {
+        for (auto status : {FAILOVER_EXPIRED, FAILOVER_FREE, FAILOVER_BACKUP}) {
+            outstanding(role, FAILOVER_ACTIVE);
+            EXPECT_EQ(LESS_CRITICAL,
+                      verdict(bndupd(A, status, &one, now.wall - 1, now.wall, now.wall, now.wall)));
+            EXPECT_EQ(1u, x->status(now).updates_unacked) << "ours is on its way already";
+            EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
+            EXPECT_EQ("", updates());
+            x->kill();
+            inbox.clear();
+        }
+    }
+}
+
+TEST_F(Duel, TheRestAgainstActive) {
+    for (failover_role role : {P, S}) {
+        outstanding(role, FAILOVER_RELEASED);
+        EXPECT_TRUE(comes(FAILOVER_ACTIVE, &one, 20));
+        outstanding(role, FAILOVER_RELEASED);
+        EXPECT_TRUE(comes(FAILOVER_ACTIVE, &two, 20));
+    }
+}
+
+TEST_F(Duel, TheRestAgainstTheRestIsThePrimarys) {
+    for (auto status :
+         {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET}) {
+        outstanding(P, FAILOVER_RELEASED);
+        EXPECT_FALSE(comes(status, &one, 50)) << status;
+        outstanding(S, FAILOVER_RELEASED);
+        EXPECT_TRUE(comes(status, &one, 50)) << status;
+    }
+}
+
+TEST_F(Duel, OnlyWhatHasLeftDuels) {
+    partner_max_unacked = 1;
+    start_normal(P);
+    bind(two, POOL_FIRST + 1);
+    bind(one, A); // queued behind it
+    take_update();
+    EXPECT_EQ(ACCEPTED,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 70, now.wall + 90, now.wall, now.wall)));
+    EXPECT_EQ(now.wall + 70, x->binding(A).ends);
+}
+
+// Both servers of a pair answer one client at the same second; whoever's update crosses whose, they end up of
+// one mind.
+TEST_F(Pair, DuelsEndInAgreement) {
+    start_normal();
+    failover_client c = make_client(1);
+    Lease lease = dora(*p, c);
+    ASSERT_EQ(Lease::ACK, lease.kind);
+    for (int i = 0; i < 20; i++) {
+        pass(20);
+        stalled = true;
+        request(*p, c, lease.address);
+        if (i % 3 == 1) {
+            now.wall++;
+            now.mono += 1000;
+        }
+        request(*s, c, lease.address);
+        if (i % 4 == 3) {
+            release(*p, c, lease.address);
+        }
+        step(*p, true);
+        step(*s, true);
+        stalled = false;
+        settle();
+        pass(40);
+        failover_binding a = p->binding(lease.address), b = s->binding(lease.address);
+        ASSERT_EQ(a.status, b.status) << i;
+        EXPECT_FALSE(a.update_due || b.update_due) << i;
+        if (a.status == FAILOVER_ACTIVE) {
+            EXPECT_EQ(a.ends, b.ends) << i;
+        } else {
+            lease = dora(*p, c);
+        }
+    }
+    EXPECT_EQ(0u, failover_get_counters(p->core_)->clashes + failover_get_counters(s->core_)->clashes);
+}
+
+// ---- Requests for updates (2.9) ---------------------------------------------------------------------------
+
+class Requests : public Update {
+protected:
+    // In NORMAL as the primary, with leases on the first three addresses, the first of which the partner
+    // knows.
+    void leases() {
+        start_normal(P);
+        bind(make_client(1), POOL_FIRST);
+        send(bndack(take_update()));
+        bind(make_client(2), POOL_FIRST + 1);
+        bind(make_client(3), POOL_FIRST + 2);
+        send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+        send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+        forget();
+    }
+};
+
+TEST_F(Requests, NothingToSayIsDoneAtOnce) {
+    start_normal(P);
+    send(Message(FAILOVER_UPDREQ, 77));
+    EXPECT_EQ(77u, take(FAILOVER_UPDDONE).m.xid);
+    EXPECT_EQ("", names(link));
+}
+
+TEST_F(Requests, UpdreqIsAnsweredWithWhatThePartnerDoesNotKnow) {
+    leases();
+    send(Message(FAILOVER_UPDREQ, 77));
+    EXPECT_EQ("1 2", updates());
+    Received a = take_update(), b = take_update();
+    send(bndack(a));
+    EXPECT_EQ("", names(link)) << "not before the last";
+    send(bndack(b, FAILOVER_REJECT_FATAL_CONFLICT));
+    EXPECT_EQ(77u, take(FAILOVER_UPDDONE).m.xid) << "a reject is an answer too";
+}
+
+TEST_F(Requests, UpdreqallIsAnsweredWithEverythingEverUsed) {
+    leases();
+    send(Message(FAILOVER_UPDREQALL, 78));
+    std::vector<uint32_t> told;
+    while (told.size() < 13) {
+        Received u = take_update();
+        told.push_back(u.m.assigned_ip_address - POOL_FIRST);
+        if (told.size() < 13) {
+            send(bndack(u));
+        } else {
+            EXPECT_EQ("", names(link));
+            send(bndack(u));
+        }
+    }
+    std::sort(told.begin(), told.end());
+    // Three leases and the partner's ten; own addresses that nobody ever used are the primary's anyway.
+    EXPECT_EQ((std::vector<uint32_t>{0, 1, 2, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19}), told);
+    EXPECT_EQ(78u, take(FAILOVER_UPDDONE).m.xid);
+}
+
+TEST_F(Requests, ASecondRequestReplacesTheFirst) {
+    leases();
+    send(Message(FAILOVER_UPDREQALL, 78));
+    send(Message(FAILOVER_UPDREQALL, 79));
+    acknowledge_all();
+    int done = 0;
+    for (Received &r : in(link)) {
+        if (r.m.type == FAILOVER_UPDDONE) {
+            done++;
+            EXPECT_EQ(79u, r.m.xid) << "the first is never answered";
+        }
+    }
+    acknowledge_all();
+    (void)done;
+}
+
+TEST_F(Requests, ChangesWhileAnswering) {
+    leases();
+    send(Message(FAILOVER_UPDREQ, 77));
+    Received a = take_update(), b = take_update();
+    bind(make_client(2), POOL_FIRST + 1);
+    send(bndack(a));
+    send(bndack(b));
+    EXPECT_EQ("BNDUPD", names(link)) << "what has changed meanwhile goes first";
+    send(bndack(take_update()));
+    EXPECT_EQ(77u, take(FAILOVER_UPDDONE).m.xid);
+}
+
+TEST_F(Requests, ALostLinkForgetsTheRequest) {
+    leases();
+    send(Message(FAILOVER_UPDREQALL, 77));
+    disconnect(link);
+    forget();
+    link_up();
+    send(state_message(FAILOVER_RECOVER, now.wall));
+    acknowledge_all();
+    for (Received &r : in(link)) {
+        EXPECT_NE(FAILOVER_UPDDONE, r.m.type) << "nobody has asked on this connection";
+    }
+    send(Message(FAILOVER_UPDREQALL, 5));
+    std::deque<Received> all;
+    while (true) {
+        std::deque<Received> box;
+        std::swap(box, in(link));
+        if (box.empty()) {
+            break;
+        }
+        for (Received &r : box) {
+            if (r.m.type == FAILOVER_BNDUPD) {
+                send(bndack(r));
+            }
+            all.push_back(std::move(r));
+        }
+    }
+    ASSERT_FALSE(all.empty());
+    EXPECT_EQ(FAILOVER_UPDDONE, all.back().m.type);
+    EXPECT_EQ(5u, all.back().m.xid);
+}
+
+TEST_F(Requests, DuelsSettleWhatWasAskedFor) {
+    leases();
+    send(Message(FAILOVER_UPDREQ, 77));
+    Received a = take_update(), b = take_update();
+    send(bndack(a));
+    failover_client c = make_client(3);
+    send(bndupd(POOL_FIRST + 2, FAILOVER_ACTIVE, &c, now.wall + 70, now.wall + 90, now.wall, now.wall + 3));
+    EXPECT_EQ(77u, take(FAILOVER_UPDDONE).m.xid) << "the partner knows it better";
+    EXPECT_FALSE(take(FAILOVER_BNDACK).has(FAILOVER_OPT_REJECT_REASON));
+}
+
+TEST_F(Requests, StaleUpddoneIsIgnored) {
+    make_known(P, FAILOVER_RECOVER);
+    x->record_->last_served = now.wall;
+    start();
+    link_up();
+    forget();
+    send(Message(FAILOVER_UPDDONE, 3));
+    EXPECT_EQ(FAILOVER_STARTUP, x->state()) << "not asked yet";
+    send(state_message(FAILOVER_PARTNER_DOWN, now.wall));
+    take(FAILOVER_STATE);
+    uint32_t xid = take(FAILOVER_UPDREQALL).m.xid;
+    send(Message(FAILOVER_UPDDONE, xid + 1));
+    EXPECT_EQ(FAILOVER_RECOVER, x->state()) << "the answer to another request";
+    EXPECT_TRUE(x->logged("UPDDONE that answers no request of this connection is ignored"));
+    send(Message(FAILOVER_UPDDONE, xid));
+    EXPECT_EQ(FAILOVER_RECOVER_WAIT, x->state());
+    send(Message(FAILOVER_UPDDONE, xid));
+    EXPECT_EQ(FAILOVER_RECOVER_WAIT, x->state()) << "the same again";
+}
+
+TEST_F(Requests, UpddoneOfTheConnectionBefore) {
+    make_known(P, FAILOVER_RECOVER);
+    x->record_->last_served = now.wall;
+    start();
+    link_up();
+    send(state_message(FAILOVER_PARTNER_DOWN, now.wall));
+    forget();
+    disconnect(link);
+    link_up();
+    take(FAILOVER_STATE);
+    send(Message(FAILOVER_UPDDONE, 3)); // late
+    EXPECT_EQ(FAILOVER_RECOVER, x->state());
+    send(state_message(FAILOVER_PARTNER_DOWN, now.wall));
+    uint32_t xid = take(FAILOVER_UPDREQALL).m.xid;
+    send(Message(FAILOVER_UPDDONE, xid));
+    EXPECT_EQ(FAILOVER_RECOVER_WAIT, x->state());
+}
+
+TEST_F(Requests, OneRequestIsOutAtATime) {
+    make_known(P, FAILOVER_RECOVER);
+    start();
+    link_up();
+    forget();
+    send(state_message(FAILOVER_PARTNER_DOWN, now.wall, true));
+    send(state_message(FAILOVER_PARTNER_DOWN, now.wall));
+    send(state_message(FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall));
+    int asked = 0;
+    for (Received &r : in(link)) {
+        asked += r.m.type == FAILOVER_UPDREQALL;
+    }
+    EXPECT_EQ(1, asked);
+}
+
+TEST_F(Requests, SyncByCommand) {
+    start_normal(P);
+    failover_why why{};
+    ASSERT_TRUE(failover_sync(x->core(), now, &why));
+    run();
+    uint32_t xid = take(FAILOVER_UPDREQALL).m.xid;
+    EXPECT_FALSE(failover_sync(x->core(), now, &why));
+    EXPECT_STREQ("the partner has been asked already and has not sent everything yet", why.text);
+    send(Message(FAILOVER_UPDDONE, xid));
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
+    EXPECT_TRUE(failover_sync(x->core(), now, &why));
+    disconnect(link);
+    EXPECT_FALSE(failover_sync(x->core(), now, &why));
+    EXPECT_STREQ("there is no connection with the partner", why.text);
+}
+
+// ---- Two of ours that don't agree at all ------------------------------------------------------------------
+
+// Whatever their databases say, they come to rest (settle() fails the test where they don't), and agree on
+// every address but for what is documented: two living leases of two clients are a clash, which the primary's
+// client wins.
+class Diverged : public Pair {
+protected:
+    std::mt19937_64 random;
+
+    int64_t some(int64_t from, int64_t to) {
+        return from + int64_t(random() % uint64_t(to - from + 1));
+    }
+    failover_binding any_binding(uint32_t address) {
+        failover_binding b{};
+        static const failover_binding_status statuses[] = {
+            FAILOVER_FREE,     FAILOVER_ACTIVE,    FAILOVER_ACTIVE, FAILOVER_EXPIRED,
+            FAILOVER_RELEASED, FAILOVER_ABANDONED, FAILOVER_RESET};
+        b.address = address;
+        b.status = statuses[some(0, 6)];
+        b.owner = some(0, 1) == 0 ? FAILOVER_MINE : FAILOVER_PARTNERS;
+        b.cltt = now.wall - some(1, 500);
+        b.starts = b.cltt - some(0, 100);
+        bool lives = b.status == FAILOVER_ACTIVE || b.status == FAILOVER_ABANDONED;
+        b.ends = b.given = lives ? now.wall + some(-100, 3000) : now.wall - some(0, 300);
+        if (b.status == FAILOVER_FREE && some(0, 3) == 0) {
+            b.ends = now.wall + some(0, 100);
+        }
+        b.sent = now.wall + some(-100, 5000);
+        b.acked = now.wall + some(-100, 5000);
+        b.received = now.wall + some(-100, 5000);
+        b.xid = uint32_t(some(0, 5));
+        b.update_due = some(0, 1) == 1;
+        b.update_sent = some(0, 1) == 1;
+        b.state_sent = b.update_sent;
+        b.granted_here = some(0, 1) == 1;
+        b.made_partner_down = some(0, 5) == 0;
+        if (b.status != FAILOVER_ABANDONED) {
+            b.client = make_client(unsigned(some(1, 4)), some(0, 1) == 1);
+        }
+        return b;
+    }
+    void corrupt(Server &x, failover_state state) {
+        failover_record r{};
+        r.state = state;
+        r.stos = now.wall - some(0, 200);
+        r.partner_state = failover_state(some(1, 12));
+        r.partner_stos = now.wall - some(0, 200);
+        r.mclt = 60;
+        r.mclt_taken = now.wall - 1000;
+        r.acting_primary = some(0, 1) == 0 ? FAILOVER_PRIMARY : FAILOVER_SECONDARY;
+        r.acting_since = some(0, 1) == 0 ? 0 : now.wall - some(0, 200);
+        r.epoch = 3;
+        r.default_owner = x.config_.role == FAILOVER_PRIMARY ? FAILOVER_MINE : FAILOVER_PARTNERS;
+        r.last_served = now.wall - some(0, 100);
+        r.last_granted = now.wall - some(0, 300);
+        failover_hba_from_split_into(r.hba);
+        r.hba_known = true;
+        x.record_ = r;
+        for (uint32_t a = x.first_; a <= x.last_; a++) {
+            if (some(0, 3) > 0) {
+                x.bindings_[a] = any_binding(a);
+            }
+            if (some(0, 3) == 0) {
+                failover_binding b = any_binding(a);
+                x.rows_[a] = Server::Row{make_client(unsigned(some(1, 4))), b.cltt, b.cltt + some(0, 4000)};
+            }
+        }
+    }
+    static void failover_hba_from_split_into(uint8_t *hba) {
+        std::fill(hba, hba + 16, 0xff);
+        std::fill(hba + 16, hba + FAILOVER_HBA_SIZE, 0);
+    }
+    std::string disagreement() {
+        std::string all;
+        for (uint32_t a = p->first_; a <= p->last_; a++) {
+            failover_binding b = p->binding(a), c = s->binding(a);
+            bool same = b.status == c.status;
+            if (same && b.status == FAILOVER_FREE) {
+                same = b.owner != c.owner;
+            }
+            if (same && b.status == FAILOVER_ACTIVE) {
+                same = failover_same_client(&b.client, &c.client);
+            }
+            if (!same || b.update_due || c.update_due) {
+                all += dotted(a) + " " + failover_binding_status_name(b.status) +
+                       (b.update_due ? " due" : "") + " " + failover_owner_name(b.owner) + ", " +
+                       failover_binding_status_name(c.status) + (c.update_due ? " due" : "") + " " +
+                       failover_owner_name(c.owner) + "; ";
+            }
+        }
+        return all;
+    }
+};
+
+TEST_F(Diverged, ComeToRestAndAgree) {
+    const char *seeds = getenv("FAILOVER_SOAK_SEEDS");
+    int count = seeds != nullptr ? atoi(seeds) : 100;
+    for (int seed = 1; seed <= count && !HasFailure(); seed++) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        random.seed(uint64_t(seed));
+        now = failover_clock{1800000000, 1000000};
+        make(24, [&](failover_config &c) {
+            c.interrupted_leases = some(0, 1) == 0 ? FAILOVER_REPLACE : FAILOVER_EXTEND;
+            c.max_unacked_updates = some(0, 1) == 0 ? 1 : 100;
+        });
+        s->config_.mclt = 60;
+        static const failover_state states[] = {FAILOVER_NORMAL,        FAILOVER_COMMUNICATIONS_INTERRUPTED,
+                                                FAILOVER_PARTNER_DOWN,  FAILOVER_POTENTIAL_CONFLICT,
+                                                FAILOVER_RECOVER,       FAILOVER_RECOVER_WAIT,
+                                                FAILOVER_RECOVER_DONE,  FAILOVER_RESOLUTION_INTERRUPTED,
+                                                FAILOVER_CONFLICT_DONE, FAILOVER_SHUTDOWN};
+        failover_state of_p = states[some(0, 9)], of_s = states[some(0, 9)];
+        if (of_p == FAILOVER_CONFLICT_DONE && of_s == FAILOVER_CONFLICT_DONE) {
+            of_s = FAILOVER_NORMAL; // 9.12.1: only one of the two ever enters it
+        }
+        corrupt(*p, of_p);
+        corrupt(*s, of_s);
+        start();
+        pass(300);
+        EXPECT_EQ(FAILOVER_NORMAL, p->state())
+            << failover_state_name(of_p) << " and " << failover_state_name(of_s) << ", S "
+            << failover_state_name(s->state());
+        EXPECT_EQ(FAILOVER_NORMAL, s->state());
+        // What both take for told is not compared by itself: failover-sync is for that.
+        for (Server *x : {p.get(), s.get()}) {
+            failover_why why{};
+            EXPECT_TRUE(failover_sync(x->core_, now, &why)) << why.text;
+            settle();
+            pass(100);
+        }
+        EXPECT_EQ("", disagreement());
+        uint64_t sent =
+            failover_get_counters(p->core_)->updates_sent + failover_get_counters(s->core_)->updates_sent;
+        EXPECT_LT(sent, 24u * 20) << "no ping-pong";
+        p->kill();
+        s->kill();
+    }
+}
