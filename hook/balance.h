@@ -12,9 +12,9 @@ extern "C" {
 enum balance_occasion { BALANCE_ON_ENTRY, BALANCE_ON_TIMER, BALANCE_ON_POOLREQ };
 
 /*
- * Until it has its partner's word, UPDDONE after UPDREQALL, a server without a record owns nothing (design, rule 6). Then
- * addresses that nobody ever used are the configured primary's, as both servers know without telling each other (draft
- * 5.16).
+ * Until it has its partner's word, UPDDONE after UPDREQALL, a server without a record owns nothing (design, rule 6).
+ * Then addresses that nobody ever used are the configured primary's, as both servers know without telling each other
+ * (draft 5.16).
  */
 void balance_take_ownership(struct failover *f);
 

@@ -26,9 +26,9 @@ struct client_bytes {
 
 struct entry {
     int64_t starts, ends, given, cltt, sent, acked, received; /* see struct failover_binding */
-    int64_t in_flight; /* potential expiry in the BNDUPD that awaits its BNDACK */
-    int64_t when;     /* heap key: the wall time at which something is due */
-    uint64_t stored;  /* sequence of the last record written */
+    int64_t in_flight;           /* potential expiry in the BNDUPD that awaits its BNDACK */
+    int64_t when;                /* heap key: the wall time at which something is due */
+    uint64_t stored;             /* sequence of the last record written */
     struct client_bytes *client; /* null: none */
     uint32_t xid;
     uint32_t extended_epoch;
@@ -37,9 +37,9 @@ struct entry {
     uint32_t queue_previous, queue_next;
     uint32_t heap; /* position in the heap + 1; 0: not in it */
     uint16_t ip_flags;
-    uint8_t status; /* enum failover_binding_status */
-    uint8_t owner;  /* enum failover_owner */
-    bool recorded : 1;      /* differs from what an address without a record is */
+    uint8_t status;    /* enum failover_binding_status */
+    uint8_t owner;     /* enum failover_owner */
+    bool recorded : 1; /* differs from what an address without a record is */
     bool reserved : 1;
     bool update_due : 1;
     bool update_sent : 1;
@@ -60,9 +60,9 @@ struct list {
 
 struct pool {
     uint32_t subnet_id;
-    uint32_t first, last; /* addresses */
-    uint32_t base;        /* index of the first address's entry */
-    struct list free[3];  /* allocatable addresses by enum failover_owner, longest free first */
+    uint32_t first, last;   /* addresses */
+    uint32_t base;          /* index of the first address's entry */
+    struct list free[3];    /* allocatable addresses by enum failover_owner, longest free first */
     uint32_t free_count[3]; /* with those that aren't allocatable yet, without reserved ones */
     int64_t balanced;       /* monotonic ms of the last balance; 0: never */
 };
@@ -74,7 +74,7 @@ struct table {
     uint32_t entry_count;
     uint32_t *heap;
     uint32_t heap_count;
-    struct list queue; /* updates for the partner, first in first out */
+    struct list queue;                             /* updates for the partner, first in first out */
     uint64_t by_status[FAILOVER_BINDING_STATUSES]; /* BACKUP: free and not mine */
     uint64_t reserved;
 };

@@ -45,34 +45,34 @@ struct peer {
     bool withdrawn;          /* the link goes, lest the partner hears a state that breaks it */
     bool dialling;
     bool dial_now;
-    int64_t redial;        /* mono ms of the next attempt; INT64_MAX: none */
-    int64_t last_sent;     /* mono ms */
-    int64_t last_received; /* mono ms */
-    int64_t lost;          /* mono ms at which the link went; INT64_MIN: never had one */
-    uint32_t xid;          /* the next to use */
+    int64_t redial;                 /* mono ms of the next attempt; INT64_MAX: none */
+    int64_t last_sent;              /* mono ms */
+    int64_t last_received;          /* mono ms */
+    int64_t lost;                   /* mono ms at which the link went; INT64_MIN: never had one */
+    uint32_t xid;                   /* the next to use */
     uint32_t partner_receive_timer; /* seconds */
     uint32_t partner_max_unacked;
     bool partner_is_ours;
     bool partner_has_no_record;
-    bool wire_primary;     /* this server's acting role as agreed on this link */
-    struct outgoing *out;  /* ring */
+    bool wire_primary;    /* this server's acting role as agreed on this link */
+    struct outgoing *out; /* ring */
     size_t out_head, out_count, out_size;
     bool skew_warned;
-    bool strangers_warned;   /* on this link: it has addresses that this server hasn't */
+    bool strangers_warned;           /* on this link: it has addresses that this server hasn't */
     char refused[FAILOVER_TEXT_MAX]; /* why the last attempt failed, once logged */
 };
 
 /* Requests for updates: ours to the partner, and the partner's to us. */
 struct requests {
-    bool asked;         /* UPDREQ or UPDREQALL is out on this link */
-    bool asked_all;     /* it is UPDREQALL */
+    bool asked;     /* UPDREQ or UPDREQALL is out on this link */
+    bool asked_all; /* it is UPDREQALL */
     uint32_t asked_xid;
     bool ask_pending;   /* one waits in the queue of messages and has no xid yet */
     bool partner_asked; /* for updates, on this link */
     bool answering;     /* the partner waits for UPDDONE */
     uint32_t answer_xid;
     uint32_t outstanding; /* entries with `requested` set */
-    bool closing; /* PARTNER-DOWN ends when the partner, in RECOVER-DONE, has acknowledged them */
+    bool closing;         /* PARTNER-DOWN ends when the partner, in RECOVER-DONE, has acknowledged them */
 };
 
 /* Clients that ask in vain: for what load balancing leaves to the partner, and to log exhaustion once for each. */
@@ -92,32 +92,32 @@ struct failover {
     struct failover_config config;
     struct failover_host host;
     struct failover_record record;
-    enum failover_state state; /* STARTUP, or record.state */
+    enum failover_state state;    /* STARTUP, or record.state */
     enum failover_state restored; /* the state from before this process or this library */
     char process[33];
     struct failover_clock now;
     struct failover_clock started;
     struct failover_clock anchor; /* the wall clock is expected to go on from here as the monotonic one does */
-    int64_t lag;            /* seconds by which the wall clock has jumped ahead of what we trust (design, rule 9) */
-    int64_t lag_until;      /* mono ms */
-    uint64_t sequence;      /* of the last record handed out */
+    int64_t lag;       /* seconds by which the wall clock has jumped ahead of what we trust (design, rule 9) */
+    int64_t lag_until; /* mono ms */
+    uint64_t sequence; /* of the last record handed out */
     uint64_t committed;
-    uint64_t state_stored;  /* sequence of the record with the present state: STATE waits for no more than that */
+    uint64_t state_stored; /* sequence of the record with the present state: STATE waits for no more than that */
     bool storing;
     struct table table;
     struct peer peer;
     struct requests requests;
     struct changes changes;
-    uint32_t unacked; /* entries with an update_xid */
-    bool first_contact;      /* both in RECOVER with no record: RECOVER-WAIT is skipped */
-    int64_t recover_served;  /* the last moment this server can have served, for RECOVER-WAIT */
-    int64_t entered;         /* mono ms at which the state was entered in this process */
-    int64_t startup_over;    /* mono ms */
-    int64_t shutdown_close;  /* mono ms at which the link is closed in SHUTDOWN; INT64_MAX: not */
-    int64_t next_served;     /* mono ms of the next record of last_served */
-    int64_t next_balance;    /* mono ms; INT64_MAX: none */
-    int64_t next_retry;      /* mono ms at which updates that the partner rejected are sent again; INT64_MAX: none */
-    int64_t next_reminder;   /* mono ms of the next log line in RECOVER without a partner */
+    uint32_t unacked;       /* entries with an update_xid */
+    bool first_contact;     /* both in RECOVER with no record: RECOVER-WAIT is skipped */
+    int64_t recover_served; /* the last moment this server can have served, for RECOVER-WAIT */
+    int64_t entered;        /* mono ms at which the state was entered in this process */
+    int64_t startup_over;   /* mono ms */
+    int64_t shutdown_close; /* mono ms at which the link is closed in SHUTDOWN; INT64_MAX: not */
+    int64_t next_served;    /* mono ms of the next record of last_served */
+    int64_t next_balance;   /* mono ms; INT64_MAX: none */
+    int64_t next_retry;     /* mono ms at which updates that the partner rejected are sent again; INT64_MAX: none */
+    int64_t next_reminder;  /* mono ms of the next log line in RECOVER without a partner */
     struct waiting_client balanced[WAITING_CLIENTS];
     struct waiting_client exhausted[WAITING_CLIENTS];
     struct failover_counters counters;

@@ -16,7 +16,8 @@
 /* Bindings that come due are dealt with in portions, so that no caller waits long for the lock. */
 #define DUE_MAX 512
 
-/* ---- Names -------------------------------------------------------------------------------------------------------- */
+/* ---- Names --------------------------------------------------------------------------------------------------------
+ */
 
 static const struct {
     const char *name;
@@ -43,7 +44,8 @@ const char *failover_state_name(enum failover_state state) {
 
 enum failover_state failover_forced_state(const char *text) {
     for (int i = 0; i < FAILOVER_STATES; i++) {
-        bool named = states[i].vendor != NULL && (strcmp(text, states[i].name) == 0 || strcmp(text, states[i].vendor) == 0);
+        bool named =
+            states[i].vendor != NULL && (strcmp(text, states[i].name) == 0 || strcmp(text, states[i].vendor) == 0);
         if (named) {
             return (enum failover_state)i;
         }
@@ -94,7 +96,8 @@ void core_log(struct failover *f, enum failover_severity severity, const char *f
     f->host.log(f->host.context, severity, text);
 }
 
-/* ---- Time --------------------------------------------------------------------------------------------------------- */
+/* ---- Time ---------------------------------------------------------------------------------------------------------
+ */
 
 int64_t time_add(int64_t a, int64_t b) {
     if (a == FAILOVER_TIME_INFINITE || b == FAILOVER_TIME_INFINITE) {
@@ -161,8 +164,8 @@ int64_t core_mono_of(const struct failover *f, int64_t wall) {
 
 int64_t core_wait_mclt(const struct failover *f) {
     const struct failover_record *r = &f->record;
-    bool old_counts = r->mclt_before > r->mclt &&
-                      (r->mclt_taken == 0 || core_sure_now(f) < r->mclt_taken + (int64_t)r->mclt_before);
+    bool old_counts =
+        r->mclt_before > r->mclt && (r->mclt_taken == 0 || core_sure_now(f) < r->mclt_taken + (int64_t)r->mclt_before);
     return old_counts ? r->mclt_before : r->mclt;
 }
 
@@ -172,7 +175,8 @@ int64_t core_grant_mclt(const struct failover *f) {
     return untaken ? r->mclt_before : r->mclt;
 }
 
-/* ---- Writing down --------------------------------------------------------------------------------------------------- */
+/* ---- Writing down ---------------------------------------------------------------------------------------------------
+ */
 
 uint64_t failover_take_sequence(struct failover *f) {
     return ++f->sequence;
@@ -283,14 +287,16 @@ bool failover_next_lease(struct failover *f, struct failover_lease_change *chang
     c->count--;
     /* The client may have renewed here since: then Kea has that already, and the older lease must not replace it. */
     const struct entry *e = table_find(&f->table, change->lease.address);
-    if (change->type == FAILOVER_LEASE_PUT && e->status == FAILOVER_ACTIVE && entry_is_client(e, &change->lease.client)) {
+    if (change->type == FAILOVER_LEASE_PUT && e->status == FAILOVER_ACTIVE &&
+        entry_is_client(e, &change->lease.client)) {
         change->lease.cltt = e->cltt;
         change->lease.ends = e->given;
     }
     return true;
 }
 
-/* ---- Life ------------------------------------------------------------------------------------------------------------- */
+/* ---- Life
+ * ------------------------------------------------------------------------------------------------------------- */
 
 void failover_config_defaults(struct failover_config *c) {
     c->local.port = c->partner.port = 647;
@@ -475,12 +481,13 @@ void failover_stop(struct failover *f, struct failover_clock now) {
     }
 }
 
-/* ---- Reconciliation with Kea's leases (rule 12) ------------------------------------------------------------------------- */
+/* ---- Reconciliation with Kea's leases (rule 12)
+ * ------------------------------------------------------------------------- */
 
 /* Kea's lease is news: it was made when this library didn't see it, or its record didn't reach the disk. */
 static void take_lease(struct failover *f, struct entry *e, const struct failover_lease *lease) {
     bool over = e->status == FAILOVER_FREE || e->status == FAILOVER_ABANDONED;
-    bool same = !over && entry_is_client(e, &lease->client); /* also one that had ended, and went on */
+    bool same = !over && entry_is_client(e, &lease->client);       /* also one that had ended, and went on */
     int64_t promised = e->status == FAILOVER_ACTIVE ? e->ends : 0; /* to another client too */
     core_change(f, e);
     if (!same) {
@@ -523,8 +530,8 @@ static bool is_news(const struct failover *f, const struct entry *e, const struc
         return lease->ends > e->ends || lease->cltt > e->cltt;
     }
     /*
-     * What ended the lease, freed the address or gave it on is later than the lease: the row was left over. That may have
-     * been at the partner, by its clock; in doubt the lease counts.
+     * What ended the lease, freed the address or gave it on is later than the lease: the row was left over. That may
+     * have been at the partner, by its clock; in doubt the lease counts.
      */
     int64_t skew = f->record.skew < 0 ? -(int64_t)f->record.skew : f->record.skew;
     return time_add(lease->cltt, skew) >= time_max(e->starts, e->cltt);
@@ -566,7 +573,8 @@ void failover_adopted_all(struct failover *f, struct failover_clock now) {
     }
 }
 
-/* ---- Time and storage ----------------------------------------------------------------------------------------------------- */
+/* ---- Time and storage
+ * ----------------------------------------------------------------------------------------------------- */
 
 static void tick_bindings(struct failover *f) {
     int64_t sure = core_sure_now(f);
@@ -607,11 +615,13 @@ void failover_storing(struct failover *f, bool works, const char *why) {
     } else {
         core_log(f, FAILOVER_ERROR,
                  "the failover database can't be written: %s; the server serves on in %s and tells the partner nothing "
-                 "until it can", why, failover_state_name(f->state));
+                 "until it can",
+                 why, failover_state_name(f->state));
     }
 }
 
-/* ---- Operators ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Operators
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 const struct failover_record *failover_get_record(const struct failover *f) {
     return &f->record;

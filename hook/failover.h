@@ -108,11 +108,11 @@ struct failover_config {
     uint32_t startup_delay;     /* seconds */
     uint32_t auto_partner_down; /* seconds; 0: off */
     enum failover_interrupted_leases interrupted_leases;
-    bool partner_down_full; /* partner-down-lease-time: "full" */
-    uint32_t max_lease_misbalance;  /* percent */
-    uint32_t max_lease_ownership;   /* percent */
-    uint32_t min_balance;           /* seconds */
-    uint32_t max_balance;           /* seconds */
+    bool partner_down_full;        /* partner-down-lease-time: "full" */
+    uint32_t max_lease_misbalance; /* percent */
+    uint32_t max_lease_ownership;  /* percent */
+    uint32_t min_balance;          /* seconds */
+    uint32_t max_balance;          /* seconds */
 };
 
 /* Fills in what the README gives as defaults; name, role and addresses remain the caller's. */
@@ -123,11 +123,11 @@ struct failover_record {
     enum failover_state state;
     int64_t stos; /* start time of state */
     enum failover_state partner_state;
-    int64_t partner_stos;   /* in the partner's clock */
-    uint32_t mclt;          /* in force for grants; 0: never learnt */
-    uint32_t mclt_before;   /* the one before it, for waits until mclt_taken + mclt_before (design, rule 10) */
-    int64_t mclt_taken;     /* when the partner took the present MCLT; 0: not yet */
-    int32_t skew;           /* partner's clock minus ours at the last measurement, seconds */
+    int64_t partner_stos; /* in the partner's clock */
+    uint32_t mclt;        /* in force for grants; 0: never learnt */
+    uint32_t mclt_before; /* the one before it, for waits until mclt_taken + mclt_before (design, rule 10) */
+    int64_t mclt_taken;   /* when the partner took the present MCLT; 0: not yet */
+    int32_t skew;         /* partner's clock minus ours at the last measurement, seconds */
     enum failover_role acting_primary; /* which of the configured roles acts as primary ... */
     int64_t acting_since;              /* ... since when; 0 while it is the configured one */
     bool link_held_down;               /* by force-state communications-interrupted */
@@ -145,23 +145,23 @@ struct failover_record {
 struct failover_binding {
     uint32_t address;
     enum failover_binding_status status;
-    enum failover_owner owner; /* counts while FREE */
-    int64_t starts;            /* start time of the binding's state */
-    int64_t ends;              /* promised end; ABANDONED: end of the probation; FREE: not before this */
-    int64_t given;             /* end of the lease as last given to the client here or there */
-    int64_t cltt;              /* client's last transaction time; 0: none */
-    int64_t sent;              /* potential expiry of our next or last BNDUPD */
-    int64_t acked;             /* design, section 1 */
-    int64_t received;          /* potential expiry of the partner's last accepted BNDUPD for this lease */
-    uint32_t xid;              /* DHCP transaction that made or last extended the lease here; 0: none */
-    uint32_t extended_epoch;   /* extended or given while interrupted in that epoch; 0: not */
-    uint16_t ip_flags;         /* as on the wire */
-    bool update_due;           /* the partner doesn't know this yet */
-    bool update_sent;          /* a BNDUPD for the present lease may have left, or the partner told us of it */
-    bool state_sent;           /* a BNDUPD for the present status may have left */
-    bool granted_here;         /* the last grant was this server's */
-    bool made_partner_down;    /* the lease was first made in PARTNER-DOWN */
-    bool reserved;             /* a reservation of Kea's; not durable */
+    enum failover_owner owner;     /* counts while FREE */
+    int64_t starts;                /* start time of the binding's state */
+    int64_t ends;                  /* promised end; ABANDONED: end of the probation; FREE: not before this */
+    int64_t given;                 /* end of the lease as last given to the client here or there */
+    int64_t cltt;                  /* client's last transaction time; 0: none */
+    int64_t sent;                  /* potential expiry of our next or last BNDUPD */
+    int64_t acked;                 /* design, section 1 */
+    int64_t received;              /* potential expiry of the partner's last accepted BNDUPD for this lease */
+    uint32_t xid;                  /* DHCP transaction that made or last extended the lease here; 0: none */
+    uint32_t extended_epoch;       /* extended or given while interrupted in that epoch; 0: not */
+    uint16_t ip_flags;             /* as on the wire */
+    bool update_due;               /* the partner doesn't know this yet */
+    bool update_sent;              /* a BNDUPD for the present lease may have left, or the partner told us of it */
+    bool state_sent;               /* a BNDUPD for the present status may have left */
+    bool granted_here;             /* the last grant was this server's */
+    bool made_partner_down;        /* the lease was first made in PARTNER-DOWN */
+    bool reserved;                 /* a reservation of Kea's; not durable */
     struct failover_client client; /* FREE: the last one */
 };
 
@@ -279,17 +279,17 @@ struct failover_ask {
     const struct failover_client *client;
     uint32_t address;
     uint32_t xid;
-    uint32_t desired;  /* lifetime that Kea would give, seconds */
-    bool reserved;     /* the address is reserved for this client */
-    bool selects_us;   /* REQUEST that carries this server's identifier */
+    uint32_t desired; /* lifetime that Kea would give, seconds */
+    bool reserved;    /* the address is reserved for this client */
+    bool selects_us;  /* REQUEST that carries this server's identifier */
 };
 
 struct failover_discover {
     const struct failover_client *client;
     const uint8_t *balance_key; /* option 61 if sent, else chaddr */
     size_t balance_key_length;
-    uint16_t secs;              /* the field as it came, in host byte order */
-    const uint32_t *subnets;    /* where the client may be served: the subnets of its shared network */
+    uint16_t secs;           /* the field as it came, in host byte order */
+    const uint32_t *subnets; /* where the client may be served: the subnets of its shared network */
     size_t subnet_count;
     uint32_t reserved; /* the address reserved for it in a pool; 0: none */
 };
@@ -298,8 +298,8 @@ struct failover_discover {
 enum failover_verdict failover_on_discover(struct failover *f, const struct failover_discover *discover,
                                            struct failover_clock now, struct failover_why *why);
 /* The three verdicts of the design's rule 4. An address in no pool of ours: GO_ON if reserved, else REFUSE. */
-enum failover_verdict failover_on_request(struct failover *f, const struct failover_ask *ask,
-                                          struct failover_clock now, struct failover_why *why);
+enum failover_verdict failover_on_request(struct failover *f, const struct failover_ask *ask, struct failover_clock now,
+                                          struct failover_why *why);
 /* GO_ON or SILENCE for INFORM, RELEASE and DECLINE. */
 enum failover_verdict failover_on_other(struct failover *f, struct failover_why *why);
 /* Is no client served at all in this state? */
@@ -401,13 +401,13 @@ const char *failover_owner_name(enum failover_owner owner);
 struct failover_counters {
     uint64_t updates_sent, updates_received, updates_acked, updates_rejected; /* rejected by the partner */
     uint64_t rejects_sent;
-    uint64_t renewals_refused;  /* DHCPNAK because of `replace` */
-    uint64_t requests_refused;  /* every DHCPNAK that the hook caused */
-    uint64_t queries_silent;    /* dropped because of the state or the partner's ownership */
-    uint64_t queries_balanced;  /* left to the partner by load balancing */
-    uint64_t addresses_replaced;/* own address offered in place of Kea's candidate */
-    uint64_t exhausted;         /* DISCOVER without an own free address */
-    uint64_t clashes;           /* addresses found bound to two clients */
+    uint64_t renewals_refused;   /* DHCPNAK because of `replace` */
+    uint64_t requests_refused;   /* every DHCPNAK that the hook caused */
+    uint64_t queries_silent;     /* dropped because of the state or the partner's ownership */
+    uint64_t queries_balanced;   /* left to the partner by load balancing */
+    uint64_t addresses_replaced; /* own address offered in place of Kea's candidate */
+    uint64_t exhausted;          /* DISCOVER without an own free address */
+    uint64_t clashes;            /* addresses found bound to two clients */
     uint64_t connects, disconnects;
 };
 
@@ -425,7 +425,7 @@ struct failover_status {
     enum failover_role role; /* the acting one */
     enum failover_state partner_state;
     int64_t partner_since;
-    bool linked;          /* CONNECT is through and the partner's state is known */
+    bool linked; /* CONNECT is through and the partner's state is known */
     bool link_held_down;
     bool partner_is_ours; /* the partner is this library, not a dhcpd */
     int32_t skew;

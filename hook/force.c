@@ -48,22 +48,26 @@ static void interrupted_effects(const struct failover *f, struct failover_plan *
     bool replace = f->config.interrupted_leases == FAILOVER_REPLACE;
     long long mclt = (long long)core_grant_mclt(f);
     effect(plan, "The link with the partner is held down until another state is forced.");
-    effect(plan, "All clients are answered; new ones get one of %llu own free addresses, for at most %lld s.", own_free(f),
-           mclt);
-    effect(plan, replace ? "A lease given before now is extended once; after that its client is refused and gets another "
-                           "own address."
-                         : "Leases are extended within the MCLT rule, as often as clients ask.");
-    effect(plan, replace ? "A released address is held until normal." : "A released address waits for the partner, unless "
-                                                                        "the partner never knew of the lease.");
+    effect(plan, "All clients are answered; new ones get one of %llu own free addresses, for at most %lld s.",
+           own_free(f), mclt);
+    effect(plan, replace
+                     ? "A lease given before now is extended once; after that its client is refused and gets another "
+                       "own address."
+                     : "Leases are extended within the MCLT rule, as often as clients ask.");
+    effect(plan, replace ? "A released address is held until normal."
+                         : "A released address waits for the partner, unless "
+                           "the partner never knew of the lease.");
 }
 
 static void partner_down_effects(const struct failover *f, struct failover_plan *plan) {
     long long wait = (long long)(plan->record.stos + core_wait_mclt(f) - core_sure_now(f));
     effect(plan, "This server is primary from now on, also when the partner returns.");
-    effect(plan, "Leases are always extended, %s.", f->config.partner_down_full ? "within the MCLT rule, and after STOS + "
-                                                                                  "MCLT for the configured lifetime"
-                                                                                : "for the MCLT");
-    effect(plan, "New clients get one of %llu own free addresses at once, and one of the other %llu free ones %s%lld s.",
+    effect(plan, "Leases are always extended, %s.",
+           f->config.partner_down_full ? "within the MCLT rule, and after STOS + "
+                                         "MCLT for the configured lifetime"
+                                       : "for the MCLT");
+    effect(plan,
+           "New clients get one of %llu own free addresses at once, and one of the other %llu free ones %s%lld s.",
            own_free(f), other_free(f), wait > 0 ? "in " : "now; the wait ended before ", wait > 0 ? wait : -wait);
     effect(plan, "Expired, reset, released and held addresses are reclaimed when their waits are over.");
     if (f->record.default_owner == FAILOVER_NOBODY) {
@@ -109,8 +113,9 @@ void force_effects(const struct failover *f, const struct failover_force *force,
         recover_effects(f, plan);
         break;
     default:
-        effect(plan, "No client is served until the server is restarted, when it comes back through recover, or another "
-                     "state is forced.");
+        effect(plan,
+               "No client is served until the server is restarted, when it comes back through recover, or another "
+               "state is forced.");
         if (linked(f)) {
             effect(plan, "The partner is told and goes to partner-down by itself.");
         } else if (plan->let_link_go) {
@@ -122,7 +127,8 @@ void force_effects(const struct failover *f, const struct failover_force *force,
     }
 }
 
-/* ---- Guards -------------------------------------------------------------------------------------------------------- */
+/* ---- Guards --------------------------------------------------------------------------------------------------------
+ */
 
 /* Where the way to NORMAL leads through the partner, and skipping it would double addresses. */
 static bool is_on_its_way(enum failover_state state) {
@@ -136,9 +142,11 @@ static void plan_normal(const struct failover *f, const struct failover_force *f
     if (now == FAILOVER_SHUTDOWN) {
         answer(plan, FAILOVER_GUARDED, "in shutdown the way out is force-state startup; override doesn't change that");
     } else if (is_on_its_way(now)) {
-        answer(plan, FAILOVER_GUARDED,
-               "in %s normal can't be forced, override or not: what the partner knows is needed first; if the partner is "
-               "down for good, force-state partner-down", name(f->state));
+        answer(
+            plan, FAILOVER_GUARDED,
+            "in %s normal can't be forced, override or not: what the partner knows is needed first; if the partner is "
+            "down for good, force-state partner-down",
+            name(f->state));
     } else if (f->record.link_held_down) {
         plan->record.link_held_down = false;
         plan->let_link_go = true;
@@ -168,16 +176,19 @@ static void check_since(const struct failover *f, const struct failover_force *f
     }
 }
 
-static void plan_partner_down(const struct failover *f, const struct failover_force *force, struct failover_plan *plan) {
+static void plan_partner_down(const struct failover *f, const struct failover_force *force,
+                              struct failover_plan *plan) {
     bool serves = linked(f) && state_serves(f->record.partner_state);
     if (f->state == FAILOVER_PARTNER_DOWN) {
         plan->record.stos = force->since != 0 ? force->since : plan->record.stos;
         return;
     }
     if (serves && !force->override_guard) {
-        answer(plan, FAILOVER_GUARDED,
-               "the partner is connected and serves in %s; two servers that each take the other for down give one address "
-               "to two clients; with \"override\": true it is done all the same", name(f->record.partner_state));
+        answer(
+            plan, FAILOVER_GUARDED,
+            "the partner is connected and serves in %s; two servers that each take the other for down give one address "
+            "to two clients; with \"override\": true it is done all the same",
+            name(f->record.partner_state));
         return;
     }
     plan->enter = true;
@@ -240,7 +251,8 @@ void failover_force_plan(struct failover *f, const struct failover_force *force,
     force_effects(f, force, plan);
 }
 
-/* ---- Carrying it out ------------------------------------------------------------------------------------------------- */
+/* ---- Carrying it out
+ * ------------------------------------------------------------------------------------------------- */
 
 static void enter(struct failover *f, const struct failover_force *force, const struct failover_plan *plan) {
     if (!plan->enter) {

@@ -9,7 +9,8 @@
 #include "load_balance.h"
 #include "update.h"
 
-/* ---- The table ---------------------------------------------------------------------------------------------------- */
+/* ---- The table ----------------------------------------------------------------------------------------------------
+ */
 
 enum new_client { NOBODY_NEW, OWN, OWN_THEN_PARTNERS };
 enum renewal { NO_RENEWAL, ANY_CLIENT, ONCE };
@@ -51,7 +52,8 @@ static bool linked(const struct failover *f) {
 
 /* STOS + MCLT: from then on the partner's free addresses are taken too (rule 5). */
 static bool partners_time_is_over(const struct failover *f) {
-    return f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing && core_sure_now(f) >= time_add(f->record.stos, core_wait_mclt(f));
+    return f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing &&
+           core_sure_now(f) >= time_add(f->record.stos, core_wait_mclt(f));
 }
 
 static const struct lease_rule *rule_in_force(const struct failover *f) {
@@ -66,7 +68,8 @@ static const struct lease_rule *rule_in_force(const struct failover *f) {
         return partners_time_is_over(f) ? &partner_down_lifted : &partner_down_full;
     }
     if (f->state == FAILOVER_RECOVER_DONE && f->record.partner_state == FAILOVER_PARTNER_DOWN) {
-        /* It may give on at its end what was leased in its PARTNER-DOWN (rule 5), until it knows that we serve again. */
+        /* It may give on at its end what was leased in its PARTNER-DOWN (rule 5), until it knows that we serve again.
+         */
         return &rules[FAILOVER_RECOVER_WAIT];
     }
     return &rules[f->state];
@@ -79,7 +82,8 @@ static bool is_silent(const struct lease_rule *rule) {
 /* Seconds for which the same xid is the same transaction. */
 #define RETRANSMISSION 64
 
-/* ---- May this client have this address? ------------------------------------------------------------------------------ */
+/* ---- May this client have this address?
+ * ------------------------------------------------------------------------------ */
 
 __attribute__((format(printf, 2, 3))) static bool say(struct failover_why *why, const char *format, ...) {
     va_list arguments;
@@ -99,9 +103,9 @@ static bool is_extended(const struct failover *f, const struct entry *e) {
 }
 
 /*
- * Rule 3: the same transaction again, a retransmission. Some clients never change their xid: a renewal of theirs is told
- * from a retransmission by its time. RFC 2131 lets a client retransmit for about a minute (4.1), and renew not long
- * before half of its lease (4.4.5).
+ * Rule 3: the same transaction again, a retransmission. Some clients never change their xid: a renewal of theirs is
+ * told from a retransmission by its time. RFC 2131 lets a client retransmit for about a minute (4.1), and renew not
+ * long before half of its lease (4.4.5).
  */
 static bool is_repeated(const struct failover *f, const struct entry *e, const struct failover_ask *ask) {
     bool same = e->status == FAILOVER_ACTIVE && e->granted_here && ask->xid != 0 && ask->xid == e->xid &&
@@ -114,7 +118,8 @@ static bool may_renew(const struct failover *f, const struct entry *e, const str
                       struct failover_why *why) {
     const struct lease_rule *rule = rule_in_force(f);
     if (rule->renewal == ONCE && is_extended(f, e) && !is_repeated(f, e, ask)) {
-        return say(why, "its lease was given or extended during this interruption already (interrupted-leases: replace)");
+        return say(why,
+                   "its lease was given or extended during this interruption already (interrupted-leases: replace)");
     }
     return rule->renewal != NO_RENEWAL || say(why, "no lease is extended in %s", state_of(f));
 }
@@ -127,8 +132,10 @@ static bool may_reactivate(const struct failover *f, const struct entry *e, cons
     if (own && !e->state_sent && rule->lease_end != HOLD && rule->renewal != NO_RENEWAL) {
         return true;
     }
-    return say(why, "the lease on it is %s, and the address waits until the partner has acknowledged that or is out of "
-                    "the way", failover_binding_status_name(e->status));
+    return say(why,
+               "the lease on it is %s, and the address waits until the partner has acknowledged that or is out of "
+               "the way",
+               failover_binding_status_name(e->status));
 }
 
 static bool may_allocate(const struct failover *f, const struct entry *e, const struct failover_ask *ask,
@@ -169,7 +176,8 @@ static bool may_have(const struct failover *f, const struct entry *e, const stru
     }
 }
 
-/* ---- For how long? (rule 1) -------------------------------------------------------------------------------------------- */
+/* ---- For how long? (rule 1)
+ * -------------------------------------------------------------------------------------------- */
 
 static int64_t desired_end(const struct failover *f, uint32_t desired) {
     return desired == FAILOVER_LIFETIME_INFINITE ? FAILOVER_TIME_INFINITE : time_add(f->now.wall, desired);
@@ -210,8 +218,8 @@ static uint32_t lifetime(const struct failover *f, const struct entry *e, const 
     return lifetime_until(f, is_repeated(f, e, ask) ? e->given : end_of_grant(f, e, ask));
 }
 
-bool failover_may_have(struct failover *f, const struct failover_ask *ask, struct failover_clock now,
-                       uint32_t *seconds, struct failover_why *why) {
+bool failover_may_have(struct failover *f, const struct failover_ask *ask, struct failover_clock now, uint32_t *seconds,
+                       struct failover_why *why) {
     core_set_clock(f, now);
     *seconds = ask->desired;
     const struct entry *e = table_find(&f->table, ask->address);
@@ -225,7 +233,8 @@ bool failover_may_have(struct failover *f, const struct failover_ask *ask, struc
     return true;
 }
 
-/* ---- Verdicts ------------------------------------------------------------------------------------------------------------ */
+/* ---- Verdicts
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static enum failover_verdict silent_state(struct failover *f, struct failover_why *why) {
     f->counters.queries_silent++;
@@ -253,8 +262,8 @@ enum failover_verdict failover_on_other(struct failover *f, struct failover_why 
 }
 
 /* Rule 4. */
-enum failover_verdict failover_on_request(struct failover *f, const struct failover_ask *ask,
-                                          struct failover_clock now, struct failover_why *why) {
+enum failover_verdict failover_on_request(struct failover *f, const struct failover_ask *ask, struct failover_clock now,
+                                          struct failover_why *why) {
     core_set_clock(f, now);
     const struct lease_rule *rule = rule_in_force(f);
     const struct entry *e = table_find(&f->table, ask->address);
@@ -286,7 +295,8 @@ enum failover_verdict failover_on_request(struct failover *f, const struct failo
     return refuse(f);
 }
 
-/* ---- Who answers a DISCOVER ------------------------------------------------------------------------------------------- */
+/* ---- Who answers a DISCOVER
+ * ------------------------------------------------------------------------------------------- */
 
 static uint64_t hash_of(const uint8_t *bytes, size_t length) {
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
@@ -308,8 +318,8 @@ static int64_t waiting_since(struct failover *f, struct waiting_client *clients,
 
 void lease_rules_partner_answered(struct failover *f, const struct failover_client *client) {
     bool has_id = client->id_length > 0;
-    uint64_t hash = has_id ? hash_of(client->id, client->id_length)
-                           : hash_of(client->hardware + 1, client->hardware_length - 1u);
+    uint64_t hash =
+        has_id ? hash_of(client->id, client->id_length) : hash_of(client->hardware + 1, client->hardware_length - 1u);
     struct waiting_client *w = &f->balanced[hash % WAITING_CLIENTS];
     if (w->hash == hash) {
         w->hash = 0;
@@ -377,7 +387,8 @@ enum failover_verdict failover_on_discover(struct failover *f, const struct fail
     return FAILOVER_GO_ON;
 }
 
-/* ---- The next own free address ------------------------------------------------------------------------------------------- */
+/* ---- The next own free address
+ * ------------------------------------------------------------------------------------------- */
 
 static bool owner_counts(const struct failover *f, int owner) {
     const struct lease_rule *rule = rule_in_force(f);
@@ -415,7 +426,8 @@ uint32_t failover_own_free(struct failover *f, uint32_t pool_first, struct failo
 static void explain_exhaustion(struct failover *f, struct failover_why *why) {
     unsigned long long partners = f->table.by_status[FAILOVER_BACKUP];
     if (f->state == FAILOVER_COMMUNICATIONS_INTERRUPTED) {
-        say(why, "the partner's %llu free addresses come within reach by force-state partner-down, if it is really down",
+        say(why,
+            "the partner's %llu free addresses come within reach by force-state partner-down, if it is really down",
             partners);
     } else if (f->state == FAILOVER_PARTNER_DOWN && !partners_time_is_over(f)) {
         long long wait = (long long)(time_add(f->record.stos, core_wait_mclt(f)) - core_sure_now(f));
@@ -438,7 +450,8 @@ void failover_exhausted(struct failover *f, const struct failover_client *client
     core_log(f, FAILOVER_WARN, "no own free address for a new client in %s: %s", state_of(f), why.text);
 }
 
-/* ---- What has happened ------------------------------------------------------------------------------------------------------ */
+/* ---- What has happened
+ * ------------------------------------------------------------------------------------------------------ */
 
 void lease_rules_begin_lease(struct entry *e) {
     e->starts = e->ends = e->given = e->cltt = 0;
@@ -533,7 +546,8 @@ void failover_declined(struct failover *f, uint32_t address, int64_t until, stru
     core_changed(f, e, TELL_PARTNER);
 }
 
-/* ---- What comes due ------------------------------------------------------------------------------------------------------- */
+/* ---- What comes due
+ * ------------------------------------------------------------------------------------------------------- */
 
 static bool has_ended(const struct entry *e) {
     return e->status == FAILOVER_EXPIRED || e->status == FAILOVER_RELEASED || e->status == FAILOVER_RESET;
@@ -646,7 +660,9 @@ void failover_explain_binding(struct failover *f, uint32_t address, struct failo
     }
     entry_get_client(e, &client);
     struct failover_ask ask = {.client = &client, .address = address, .reserved = e->reserved};
-    const char *who = e->status == FAILOVER_ACTIVE ? "its client" : e->reserved ? "the client it is reserved for" : "a client";
+    const char *who = e->status == FAILOVER_ACTIVE ? "its client"
+                      : e->reserved                ? "the client it is reserved for"
+                                                   : "a client";
     struct failover_why no;
     if (may_have(f, e, &ask, &no)) {
         say(why, "%s would get it: for at most %u s in %s", who,

@@ -5,7 +5,8 @@
 
 enum kind { NONE, U8, U16, U32, TIME, BYTES, HBA };
 
-#define FIELD(kind, member) {kind, offsetof(struct failover_message, member)}
+#define FIELD(kind, member)                                                                                            \
+    { kind, offsetof(struct failover_message, member) }
 
 /* How each option is encoded, and where its value lives in struct failover_message. */
 static const struct {

@@ -53,8 +53,7 @@ static void out_push(struct failover *f, const struct failover_message *m, bool 
         size_t size = p->out_size == 0 ? 64 : p->out_size * 2;
         struct outgoing *out = size > OUT_MAX ? NULL : malloc(size * sizeof(*out));
         if (out == NULL) {
-            core_log(f, FAILOVER_ERROR, "%zu messages wait for the database: the connection is given up",
-                     p->out_count);
+            core_log(f, FAILOVER_ERROR, "%zu messages wait for the database: the connection is given up", p->out_count);
             peer_drop(f, "too many messages wait for the database");
             return;
         }
@@ -92,8 +91,7 @@ static struct connection *find(struct failover *f, int id) {
 /* What is written here leaves ahead of everything else, and waits for no commit. */
 static void write_now(struct failover *f, struct connection *c, struct failover_message *m) {
     m->time = (uint32_t)f->now.wall;
-    c->output_length += failover_message_encode(m, c->output + c->output_length,
-                                                sizeof(c->output) - c->output_length);
+    c->output_length += failover_message_encode(m, c->output + c->output_length, sizeof(c->output) - c->output_length);
 }
 
 static void close_connection(struct failover *f, struct connection *c) {
@@ -159,7 +157,8 @@ static bool is_ours(const struct failover_message *m) {
     return failover_has(m, FAILOVER_OPT_VENDOR_CLASS_IDENTIFIER) && bytes_equal(vendor, vendor_class);
 }
 
-/* ---- CONNECT and CONNECTACK (7.8, 7.9) ---------------------------------------------------------------------------- */
+/* ---- CONNECT and CONNECTACK (7.8, 7.9) ----------------------------------------------------------------------------
+ */
 
 /* What both messages carry. `vendor` is filled in and must live until the message is encoded. */
 static void put_common(struct failover *f, struct failover_message *m, uint8_t vendor[VENDOR_RECORD_SIZE]) {
@@ -217,8 +216,7 @@ static void reject_connect(struct failover *f, struct connection *c, const struc
 }
 
 /* Refuses a CONNECTACK, or ends the link: DISCONNECT, then close. */
-static void disconnect(struct failover *f, struct connection *c, enum failover_reject_reason reason,
-                       const char *text) {
+static void disconnect(struct failover *f, struct connection *c, enum failover_reject_reason reason, const char *text) {
     bool was_link = f->peer.link == c;
     struct failover_message m = {.type = FAILOVER_DISCONNECT, .reject_reason = (uint8_t)reason};
     m.xid = was_link ? f->peer.xid++ : 1;
@@ -280,8 +278,8 @@ static void learn_partner(struct failover *f, const struct failover_message *m) 
         take_vendor_record(f, m->vendor_specific_options);
     }
     /* To a dhcpd the acting role never shows. */
-    p->wire_primary = p->partner_is_ours ? f->record.acting_primary == f->config.role
-                                         : f->config.role == FAILOVER_PRIMARY;
+    p->wire_primary =
+        p->partner_is_ours ? f->record.acting_primary == f->config.role : f->config.role == FAILOVER_PRIMARY;
 }
 
 static void link_up(struct failover *f, struct connection *c, const struct failover_message *m) {
@@ -297,7 +295,8 @@ static void link_up(struct failover *f, struct connection *c, const struct failo
     learn_partner(f, m);
     note_skew(f, skew_of(f, m));
     f->counters.connects++;
-    core_log(f, FAILOVER_INFO, "connected with the partner, %s", p->partner_is_ours ? "one of ours" : "not one of ours");
+    core_log(f, FAILOVER_INFO, "connected with the partner, %s",
+             p->partner_is_ours ? "one of ours" : "not one of ours");
     update_link_up(f);
     core_store(f);
     state_announce(f);

@@ -173,8 +173,7 @@ const char *state_event_name(enum state_event event) {
         [EVENT_WAIT_OVER - FAILOVER_STATES] = "end of recover-wait",
         [EVENT_AUTO_PARTNER_DOWN - FAILOVER_STATES] = "auto-partner-down",
     };
-    return event < EVENT_LINK_DOWN ? failover_state_name((enum failover_state)event)
-                                   : names[event - FAILOVER_STATES];
+    return event < EVENT_LINK_DOWN ? failover_state_name((enum failover_state)event) : names[event - FAILOVER_STATES];
 }
 
 bool state_serves(enum failover_state state) {
@@ -403,13 +402,16 @@ static enum failover_state decide(struct failover *f, enum failover_state from, 
     }
 }
 
-/* The one hole that the draft leaves (9.3.2, "reasons to wait"): the partner may have gone to PARTNER-DOWN meanwhile. */
+/* The one hole that the draft leaves (9.3.2, "reasons to wait"): the partner may have gone to PARTNER-DOWN meanwhile.
+ */
 static void warn_of_start_alone(struct failover *f) {
     int64_t away = f->now.wall - f->record.last_served;
     if (f->record.last_served != 0 && away > core_wait_mclt(f)) {
-        core_log(f, FAILOVER_WARN,
-                 "starts alone after %lld s, more than the MCLT: if the partner has been in partner-down meanwhile and is "
-                 "down itself now, it may have given this server's addresses to others", (long long)away);
+        core_log(
+            f, FAILOVER_WARN,
+            "starts alone after %lld s, more than the MCLT: if the partner has been in partner-down meanwhile and is "
+            "down itself now, it may have given this server's addresses to others",
+            (long long)away);
     }
 }
 
@@ -450,15 +452,15 @@ void state_event(struct failover *f, enum state_event event) {
         warn_of_start_alone(f);
     }
     if (row->next == UNEXPECTED) {
-        core_log(f, FAILOVER_WARN, "%s%s is not expected in %s (section %s): ignored",
-                 shown ? "partner's state " : "", state_event_name(event), failover_state_name(from), row->section);
+        core_log(f, FAILOVER_WARN, "%s%s is not expected in %s (section %s): ignored", shown ? "partner's state " : "",
+                 state_event_name(event), failover_state_name(from), row->section);
     }
     enum failover_state next = decide(f, from, row->next);
     if (next != from) {
         core_log(f, next == PC || next == RI || next == PD ? FAILOVER_WARN : FAILOVER_INFO,
                  "state %s -> %s: %s%s (%s%s)", failover_state_name(f->state), failover_state_name(next),
-                 shown ? "partner is in " : "", state_event_name(event),
-                 row->section[0] == 'r' ? "" : "section ", row->section);
+                 shown ? "partner is in " : "", state_event_name(event), row->section[0] == 'r' ? "" : "section ",
+                 row->section);
         state_enter(f, next, f->now.wall);
         return;
     }
@@ -537,8 +539,8 @@ int64_t state_wait_over(const struct failover *f) {
 }
 
 int64_t state_auto_partner_down(const struct failover *f) {
-    bool counts = f->state == CI && f->config.auto_partner_down > 0 && f->peer.link == NULL &&
-                  !f->record.link_held_down;
+    bool counts =
+        f->state == CI && f->config.auto_partner_down > 0 && f->peer.link == NULL && !f->record.link_held_down;
     return counts ? time_max(f->peer.lost, f->entered) + (int64_t)f->config.auto_partner_down * 1000 : INT64_MAX;
 }
 

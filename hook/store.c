@@ -18,14 +18,15 @@
 #define GROUP_MS 2
 #define RETRY_MS 1000
 
-/* ---- What waits to be written -------------------------------------------------------------------------------------- */
+/* ---- What waits to be written --------------------------------------------------------------------------------------
+ */
 
 /* The latest of one address, or of the relationship itself. */
 struct item {
     int relationship;
     enum { RECORD, BINDING, FORGET } kind;
     uint32_t address; /* but of a RECORD */
-    void *data;       /* a struct failover_record, or a struct failover_binding cut off behind its client's identifier */
+    void *data; /* a struct failover_record, or a struct failover_binding cut off behind its client's identifier */
 };
 
 /* Each address and relationship once, by hash: what is written twice before a commit is written once. */
@@ -123,7 +124,8 @@ static void batch_free(struct batch *b) {
     *b = (struct batch){0};
 }
 
-/* ---- Schema ------------------------------------------------------------------------------------------------------------ */
+/* ---- Schema
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* In one transaction: a process that is killed here leaves an empty database behind, or a whole one. */
 static const char schema[] =
@@ -147,16 +149,17 @@ static const char schema[] =
     " PRIMARY KEY (relationship, address)) WITHOUT ROWID;"
     /* For people: dotted addresses, hexadecimal clients. */
     "CREATE VIEW IF NOT EXISTS bindings AS SELECT relationship,"
-    " (address >> 24) || '.' || (address >> 16 & 255) || '.' || (address >> 8 & 255) || '.' || (address & 255) AS address,"
+    " (address >> 24) || '.' || (address >> 16 & 255) || '.' || (address >> 8 & 255) || '.' || (address & 255) AS "
+    "address,"
     " status, owner, datetime(ends, 'unixepoch') AS ends, hex(hardware) AS hardware, hex(client_id) AS client_id,"
     " update_due FROM binding;"
     "COMMIT;";
 
 #define RECORD_COLUMNS                                                                                                 \
-    "state, stos, partner_state, partner_stos, mclt, mclt_before, mclt_taken, skew, acting_primary, acting_since, "   \
+    "state, stos, partner_state, partner_stos, mclt, mclt_before, mclt_taken, skew, acting_primary, acting_since, "    \
     "link_held_down, epoch, default_owner, last_served, last_granted, last_heard, hba, process"
 #define BINDING_COLUMNS                                                                                                \
-    "address, status, owner, starts, ends, given, cltt, sent, acked, received, xid, extended_epoch, ip_flags, "       \
+    "address, status, owner, starts, ends, given, cltt, sent, acked, received, xid, extended_epoch, ip_flags, "        \
     "update_due, update_sent, state_sent, granted_here, made_partner_down, hardware, client_id"
 
 __attribute__((format(printf, 2, 3))) static void say(struct failover_why *why, const char *format, ...) {
@@ -208,7 +211,8 @@ static enum condition examine(sqlite3 *db, const char **bad) {
     *bad = "it is damaged or no SQLite database";
     if (!read_number(db, "PRAGMA user_version", &version) || !read_number(db, "PRAGMA application_id", &application) ||
         !read_number(db, "SELECT count(*) FROM sqlite_master", &tables) ||
-        !read_number(db, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('relationship', 'binding')",
+        !read_number(db,
+                     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('relationship', 'binding')",
                      &ours)) {
         return is_damage(db) ? UNUSABLE : UNREACHABLE;
     }
@@ -349,7 +353,8 @@ static enum failover_store_result open_database(struct failover_store *s, struct
     return FAILOVER_STORE_PUT_ASIDE;
 }
 
-/* ---- Loading --------------------------------------------------------------------------------------------------------------- */
+/* ---- Loading
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static const char *text(sqlite3_stmt *statement, int column) {
     const unsigned char *value = sqlite3_column_text(statement, column);
@@ -514,7 +519,8 @@ bool failover_store_load_bindings(struct failover_store *s, int relationship,
     return sound && step == SQLITE_DONE;
 }
 
-/* ---- Writing ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Writing
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static bool write_record(struct failover_store *s, const struct item *item) {
     sqlite3_stmt *q = s->put_record;
@@ -602,6 +608,13 @@ static bool ready(struct failover_store *s) {
     return !s->read_only;
 }
 
+static const char *failure(const struct failover_store *s) {
+    if (s->db == NULL) {
+        return "it can't be opened";
+    }
+    return s->read_only ? "it can be read but not written" : sqlite3_errmsg(s->db);
+}
+
 /* All of it or nothing. Without the mutex: the database is the writer's alone. */
 static bool write_batch(struct failover_store *s, const struct batch *b, struct failover_why *why) {
     bool sound = ready(s) && run(s->db, "BEGIN IMMEDIATE");
@@ -610,7 +623,7 @@ static bool write_batch(struct failover_store *s, const struct batch *b, struct 
     }
     sound = sound && run(s->db, "COMMIT");
     if (!sound) {
-        say(why, "%s", s->db == NULL ? "it can't be opened" : sqlite3_errmsg(s->db));
+        say(why, "%s", failure(s));
     }
     if (!sound && s->db != NULL && !sqlite3_get_autocommit(s->db)) {
         run(s->db, "ROLLBACK");
@@ -746,7 +759,8 @@ void failover_store_put(struct failover_store *s, int relationship, uint64_t seq
                         const struct failover_record *record, const struct failover_binding *binding) {
     struct item item = {.relationship = relationship, .kind = binding != NULL ? BINDING : RECORD};
     if (binding != NULL) {
-        /* A first balance queues half of all addresses at once: the room for identifiers they don't have is left out. */
+        /* A first balance queues half of all addresses at once: the room for identifiers they don't have is left out.
+         */
         item.address = binding->address;
         item.data = copy(binding, offsetof(struct failover_binding, client.id) + binding->client.id_length);
     } else {
@@ -794,7 +808,8 @@ bool failover_store_wait(struct failover_store *s, int relationship, uint64_t se
     return done;
 }
 
-/* ---- Opening and closing ------------------------------------------------------------------------------------------------------- */
+/* ---- Opening and closing
+ * ------------------------------------------------------------------------------------------------------- */
 
 static bool start_writer(struct failover_store *s) {
     pthread_condattr_t monotonic;

@@ -21,15 +21,15 @@
 #define LINGER_MS 1000
 #define LISTEN_MS 5000
 /*
- * Kea up to 3.1 reads no DHCP socket in the turn of its loop in which it serves this descriptor. So a partner that sends
- * without a break is read in portions, with a pause (ms) after each.
+ * Kea up to 3.1 reads no DHCP socket in the turn of its loop in which it serves this descriptor. So a partner that
+ * sends without a break is read in portions, with a pause (ms) after each.
  */
 #define READ_BUDGET 65536
 /* Strangers in any number must not keep the partner out of the listening socket's queue. */
 #define ACCEPT_BUDGET 64
 #define BACKLOG       128
-#define PAUSE_MS    1
-#define BUFFER_MAX  262144
+#define PAUSE_MS      1
+#define BUFFER_MAX    262144
 
 enum kind { WAKE, TIMER, LISTENER, DIALLING, CONNECTED, CLOSING };
 
@@ -58,9 +58,9 @@ struct failover_transport {
     struct socket **sockets; /* all but wake and timer */
     size_t socket_count;
     int next_connection;
-    int64_t deadline;      /* the core's */
-    int64_t paused_until;  /* 0: reading */
-    int64_t listen_again;  /* INT64_MAX: every listener is open */
+    int64_t deadline;     /* the core's */
+    int64_t paused_until; /* 0: reading */
+    int64_t listen_again; /* INT64_MAX: every listener is open */
     bool listen_complained;
 };
 
@@ -94,7 +94,8 @@ static struct sockaddr_in socket_address(struct failover_peer_address a, bool wi
     return address;
 }
 
-/* ---- Sockets ------------------------------------------------------------------------------------------------------- */
+/* ---- Sockets -------------------------------------------------------------------------------------------------------
+ */
 
 static void watch(struct failover_transport *t, struct socket *s, uint32_t events) {
     if (s->events == events) {
@@ -113,7 +114,12 @@ static struct socket *add_socket(struct failover_transport *t, enum kind kind, i
         close(fd);
         return NULL;
     }
-    *s = (struct socket){.kind = kind, .fd = fd, .peer = peer, .connection = -1, .deadline = INT64_MAX, .events = UINT32_MAX};
+    *s = (struct socket){.kind = kind,
+                         .fd = fd,
+                         .peer = peer,
+                         .connection = -1,
+                         .deadline = INT64_MAX,
+                         .events = UINT32_MAX};
     t->sockets[t->socket_count++] = s;
     return s;
 }
@@ -160,7 +166,8 @@ static void say(struct failover_transport *t, enum failover_severity severity, c
     t->events.log(t->events.context, severity, text);
 }
 
-/* ---- Listening --------------------------------------------------------------------------------------------------------- */
+/* ---- Listening
+ * --------------------------------------------------------------------------------------------------------- */
 
 static int open_listener(struct failover_peer_address local) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -226,7 +233,8 @@ bool failover_transport_listens(const struct failover_transport *t, int peer) {
     return t->peers[peer].listener != NULL;
 }
 
-/* ---- Connections ----------------------------------------------------------------------------------------------------- */
+/* ---- Connections
+ * ----------------------------------------------------------------------------------------------------- */
 
 static void become_connected(struct failover_transport *t, struct socket *s) {
     int on = 1;
@@ -248,7 +256,8 @@ static int peer_from(const struct failover_transport *t, const struct socket *li
 
 /* Without descriptors or memory left the listening socket would be ready for ever, so it is opened again later. */
 static void pause_listening(struct failover_transport *t, struct socket *listener) {
-    say(t, FAILOVER_ERROR, "cannot accept the partner's connection on", t->peers[listener->peer].local, strerror(errno));
+    say(t, FAILOVER_ERROR, "cannot accept the partner's connection on", t->peers[listener->peer].local,
+        strerror(errno));
     t->listen_complained = true;
     for (int i = 0; i < t->peer_count; i++) {
         if (t->peers[i].listener == listener) {
@@ -370,7 +379,8 @@ static void set_reading(struct failover_transport *t, bool reading) {
     }
 }
 
-/* ---- Sending ----------------------------------------------------------------------------------------------------------- */
+/* ---- Sending
+ * ----------------------------------------------------------------------------------------------------------- */
 
 size_t failover_transport_room(const struct failover_transport *t, int connection) {
     const struct socket *s = find(t, connection);
@@ -437,7 +447,8 @@ void failover_transport_close(struct failover_transport *t, int connection) {
     finish_closing(s);
 }
 
-/* ---- Time ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Time
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 void failover_transport_set_deadline(struct failover_transport *t, int64_t mono) {
     t->deadline = mono;
@@ -505,7 +516,8 @@ static void drain(int fd) {
     }
 }
 
-/* ---- Dispatch -------------------------------------------------------------------------------------------------------------- */
+/* ---- Dispatch
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void dispatch_one(struct failover_transport *t, struct socket *s, uint32_t events) {
     switch (s->kind) {
@@ -548,7 +560,9 @@ void failover_transport_dispatch(struct failover_transport *t) {
     set_timer(t);
 }
 
-/* ---- Life --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Life
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 struct failover_transport *failover_transport_create(const struct failover_transport_events *events) {
     struct failover_transport *t = calloc(1, sizeof(*t));

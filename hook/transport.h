@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * transport.h - listening sockets, connections, one timer and a wake-up, all behind one epoll descriptor that Kea's main
- * loop watches. Only failover_transport_wake() may be called from another thread than the main one.
+ * transport.h - listening sockets, connections, one timer and a wake-up, all behind one epoll descriptor that Kea's
+ * main loop watches. Only failover_transport_wake() may be called from another thread than the main one.
  */
 #ifndef FAILOVER_TRANSPORT_H
 #define FAILOVER_TRANSPORT_H

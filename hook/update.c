@@ -157,8 +157,8 @@ void update_request_received(struct failover *f, const struct failover_message *
             table_queue(&f->table, e);
         }
     }
-    core_log(f, FAILOVER_INFO, "the partner asks for %s: %u bindings", m->type == FAILOVER_UPDREQ ? "updates" : "everything",
-             r->outstanding);
+    core_log(f, FAILOVER_INFO, "the partner asks for %s: %u bindings",
+             m->type == FAILOVER_UPDREQ ? "updates" : "everything", r->outstanding);
     if (r->outstanding == 0) {
         r->answering = false;
         struct failover_message done = {.type = FAILOVER_UPDDONE, .xid = m->xid};
@@ -245,8 +245,7 @@ static void rejected(struct failover *f, struct entry *e, const struct failover_
     f->counters.updates_rejected++;
     core_log(f, FAILOVER_INFO, "the partner rejects the update of %s (%s): %s \"%.*s\"",
              address_text(m->assigned_ip_address).text, failover_binding_status_name(e->status),
-             failover_reject_text(m->reject_reason), (int)said.length,
-             said.length > 0 ? (const char *)said.data : "");
+             failover_reject_text(m->reject_reason), (int)said.length, said.length > 0 ? (const char *)said.data : "");
     if (e->changed_in_flight) {
         table_queue(&f->table, e);
     }
@@ -257,8 +256,8 @@ static void rejected(struct failover *f, struct entry *e, const struct failover_
 }
 
 /*
- * What the lease was promised is over. A dhcpd that were told a later potential expiry with a free address, in an answer
- * to its UPDREQALL, would give the address for that much longer than the MCLT (3.2).
+ * What the lease was promised is over. A dhcpd that were told a later potential expiry with a free address, in an
+ * answer to its UPDREQALL, would give the address for that much longer than the MCLT (3.2).
  */
 static void forget_promise(const struct failover *f, struct entry *e) {
     e->sent = time_min(e->ends, f->now.wall);
@@ -305,14 +304,15 @@ void update_acked(struct failover *f, const struct failover_message *m) {
     }
 }
 
-/* ---- BNDUPD: is it accepted? (7.1.3) ------------------------------------------------------------------------------- */
+/* ---- BNDUPD: is it accepted? (7.1.3) -------------------------------------------------------------------------------
+ */
 
 enum check {
     ACCEPT,
-    LATER_CLTT,   /* time(1): the client's last transaction is not before what is held here */
-    AFTER_STATE,  /* time(3): it is after the start of the state held here */
-    SAME_CLIENT,  /* (5): another client is a clash, which the secondary accepts */
-    PROBATION,    /* (4), once the probation of an abandoned address is over: accepted */
+    LATER_CLTT,  /* time(1): the client's last transaction is not before what is held here */
+    AFTER_STATE, /* time(3): it is after the start of the state held here */
+    SAME_CLIENT, /* (5): another client is a clash, which the secondary accepts */
+    PROBATION,   /* (4), once the probation of an abandoned address is over: accepted */
 };
 
 /* By what is held (row) and what comes (column). time(2) is the design's rule 11, which is asked first. */
@@ -377,8 +377,9 @@ static bool not_earlier(const struct failover *f, const struct failover_message 
 }
 
 /*
- * The client has renewed here and released at the partner: the release ends the lease only if it was certainly the later
- * of the two. Where it wasn't, the partner has to accept our renewal, so not_earlier() is the more generous of the two.
+ * The client has renewed here and released at the partner: the release ends the lease only if it was certainly the
+ * later of the two. Where it wasn't, the partner has to accept our renewal, so not_earlier() is the more generous of
+ * the two.
  */
 static bool certainly_later(const struct failover *f, const struct failover_message *m, int64_t than) {
     int64_t theirs = last_transaction(f, m);
@@ -431,7 +432,8 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
             return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
         }
         if (!e->granted_here || e->xid == 0) {
-            return no_refusal; /* the partner gave it, and has taken it back and given it on before it told us of either */
+            return no_refusal; /* the partner gave it, and has taken it back and given it on before it told us of either
+                                */
         }
         report_clash(f, e);
         if (!f->peer.wire_primary) {
@@ -473,7 +475,8 @@ static struct refusal check_information(const struct failover_message *m) {
     }
     if (m->client_hardware_address.length > FAILOVER_HARDWARE_MAX ||
         m->client_identifier.length > FAILOVER_CLIENT_ID_MAX) {
-        return (struct refusal){FAILOVER_REJECT_UNKNOWN_REASON, "client hardware address or identifier too long", false};
+        return (struct refusal){FAILOVER_REJECT_UNKNOWN_REASON, "client hardware address or identifier too long",
+                                false};
     }
     if (needs_client(m->binding_status) && m->client_hardware_address.length < 2) {
         return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing client-hardware-address", false};
@@ -496,7 +499,8 @@ static void get_client(const struct failover_message *m, struct failover_client 
     }
 }
 
-/* ---- BNDUPD: what accepting it does ---------------------------------------------------------------------------------- */
+/* ---- BNDUPD: what accepting it does
+ * ---------------------------------------------------------------------------------- */
 
 static void take_times(struct entry *e, const struct failover_message *m) {
     if (failover_has(m, FAILOVER_OPT_START_TIME_OF_STATE)) {
@@ -508,9 +512,8 @@ static void take_times(struct entry *e, const struct failover_message *m) {
     if (failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME)) {
         e->cltt = time_max(e->cltt, m->client_last_transaction_time);
     }
-    e->ip_flags = failover_has(m, FAILOVER_OPT_IP_FLAGS)
-                      ? m->ip_flags & (FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP)
-                      : 0;
+    e->ip_flags =
+        failover_has(m, FAILOVER_OPT_IP_FLAGS) ? m->ip_flags & (FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP) : 0;
 }
 
 static void become_active(struct failover *f, struct entry *e, const struct failover_message *m, bool same) {
@@ -538,7 +541,8 @@ static void become_free(struct failover *f, struct entry *e, const struct failov
     enum failover_binding_status whose = gift ? m->binding_status : FAILOVER_FREE;
     e->status = FAILOVER_FREE;
     e->owner = (uint8_t)balance_from_wire(f, whose);
-    /* dhcpd tells a future end with addresses that it has offered: nobody gets them before (3.2). RESET ends at once. */
+    /* dhcpd tells a future end with addresses that it has offered: nobody gets them before (3.2). RESET ends at once.
+     */
     bool has_end = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) && m->binding_status != FAILOVER_RESET;
     e->ends = has_end && m->lease_expiration_time != FAILOVER_TIME_INFINITE ? m->lease_expiration_time : 0;
     e->update_due = false;
@@ -662,7 +666,8 @@ static struct refusal receive(struct failover *f, const struct failover_message 
     return refusal;
 }
 
-/* Nothing has happened in the future, whatever the partner says: only its clock may be ahead, by no more than the limit. */
+/* Nothing has happened in the future, whatever the partner says: only its clock may be ahead, by no more than the
+ * limit. */
 static int64_t past(const struct failover *f, int64_t time) {
     return time_min(time, f->now.wall + SKEW_LIMIT);
 }

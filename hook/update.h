@@ -17,8 +17,8 @@ bool update_next(struct failover *f, struct failover_message *m, struct failover
 /* It has left under this xid. */
 void update_left(struct failover *f, const struct failover_message *m);
 
-void update_received(struct failover *f, const struct failover_message *m);  /* BNDUPD */
-void update_acked(struct failover *f, const struct failover_message *m);     /* BNDACK */
+void update_received(struct failover *f, const struct failover_message *m); /* BNDUPD */
+void update_acked(struct failover *f, const struct failover_message *m);    /* BNDACK */
 
 /* Queues every binding that the partner doesn't know, those it rejected too. */
 void update_requeue(struct failover *f);

@@ -27,45 +27,45 @@ struct QueryContext {
     std::set<SubnetID> exhausted;         // subnets without an own free address
 };
 using QueryContextPtr = std::shared_ptr<QueryContext>;
-const char* const CONTEXT = "failover";
+const char *const CONTEXT = "failover";
 
-QueryContextPtr contextOf(CalloutHandle& handle) {
+QueryContextPtr contextOf(CalloutHandle &handle) {
     QueryContextPtr context;
     try {
         handle.getContext(CONTEXT, context);
-    } catch (const isc::hooks::NoSuchCalloutContext&) {
+    } catch (const isc::hooks::NoSuchCalloutContext &) {
         context = std::make_shared<QueryContext>();
         handle.setContext(CONTEXT, context);
     }
     return context;
 }
 
-bool isReservedFor(const QueryContext& context, uint32_t address) {
+bool isReservedFor(const QueryContext &context, uint32_t address) {
     return std::find(context.reserved.begin(), context.reserved.end(), address) != context.reserved.end();
 }
 
 // Where Kea knows more than we do, what it gives to nobody else counts as reserved for the client.
-void noteFlexible(QueryContext& context, const ConstSubnet4Ptr& subnet, uint32_t address) {
+void noteFlexible(QueryContext &context, const ConstSubnet4Ptr &subnet, uint32_t address) {
     if (context.flexible && !isReservedFor(context, address) && isKeptByKea(subnet, address)) {
         context.reserved.push_back(address);
     }
 }
 
-bool undecided(const CalloutHandle& handle) {
+bool undecided(const CalloutHandle &handle) {
     return handle.getStatus() == CalloutHandle::NEXT_STEP_CONTINUE;
 }
 
-failover_client clientOf(const Pkt4Ptr& query, const ConstSubnet4Ptr& subnet) {
+failover_client clientOf(const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet) {
     return toClient(query->getHWAddr(), subnet->getMatchClientId() ? clientIdOf(query) : ClientIdPtr());
 }
 
 // The address that a REQUEST is about: option 50, else ciaddr, as Kea has it. 0: neither.
-uint32_t requestedAddress(const Pkt4Ptr& query) {
+uint32_t requestedAddress(const Pkt4Ptr &query) {
     auto option = boost::dynamic_pointer_cast<OptionCustom>(query->getOption(DHO_DHCP_REQUESTED_ADDRESS));
     return option ? option->readAddress().toUint32() : query->getCiaddr().toUint32();
 }
 
-void dropQuery(CalloutHandle& handle, const Pkt4Ptr& query, const char* why) {
+void dropQuery(CalloutHandle &handle, const Pkt4Ptr &query, const char *why) {
     LOG_DEBUG(logger, isc::log::DBGLVL_TRACE_BASIC, FAILOVER_QUERY_DROPPED)
         .arg(query->getLabel())
         .arg(query->getName())
@@ -73,17 +73,19 @@ void dropQuery(CalloutHandle& handle, const Pkt4Ptr& query, const char* why) {
     handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
 }
 
-// ---- subnet4_select --------------------------------------------------------------------------------------------------
+// ---- subnet4_select
+// --------------------------------------------------------------------------------------------------
 
 // Decision 3 of the design: Kea finds a client's row whatever its state, and a renewal can't be refused later. So each
 // row whose address the core would not give its client now goes before Kea looks for it.
-void removeUselessRows(const CoveredSubnet& covered, const Pkt4Ptr& query, const failover_client& client,
-                       const QueryContext& context) {
-    if (covered.relationship->with([](failover* core, failover_clock) { return failover_is_silent(core); })) {
+void removeUselessRows(const CoveredSubnet &covered, const Pkt4Ptr &query, const failover_client &client,
+                       const QueryContext &context) {
+    if (covered.relationship->with([](failover *core, failover_clock) { return failover_is_silent(core); })) {
         return; // a client with a reservation outside the pools
     }
-    ClientIdPtr id = client.id_length > 0 ? clientIdOf(query) : ClientIdPtr(); // none where the subnet doesn't match them
-    for (const Lease4Ptr& row : rowsOf(query->getHWAddr(), id, covered.network)) {
+    ClientIdPtr id =
+        client.id_length > 0 ? clientIdOf(query) : ClientIdPtr(); // none where the subnet doesn't match them
+    for (const Lease4Ptr &row : rowsOf(query->getHWAddr(), id, covered.network)) {
         failover_ask ask{};
         failover_why why;
         uint32_t lifetime;
@@ -91,9 +93,8 @@ void removeUselessRows(const CoveredSubnet& covered, const Pkt4Ptr& query, const
         ask.address = row->addr_.toUint32();
         ask.xid = query->getTransid();
         ask.reserved = isReservedFor(context, ask.address);
-        bool may = covered.relationship->with([&](failover* core, failover_clock now) {
-            return failover_may_have(core, &ask, now, &lifetime, &why);
-        });
+        bool may = covered.relationship->with(
+            [&](failover *core, failover_clock now) { return failover_may_have(core, &ask, now, &lifetime, &why); });
         if (!may) {
             removeRow(row);
         }
@@ -101,21 +102,21 @@ void removeUselessRows(const CoveredSubnet& covered, const Pkt4Ptr& query, const
 }
 
 // An expired row of somebody else's must not be met by an allocation that is refused: Kea would count it twice.
-void removeExpiredRow(const CoveredSubnet& covered, uint32_t address) {
+void removeExpiredRow(const CoveredSubnet &covered, uint32_t address) {
     Lease4Ptr row = LeaseMgrFactory::instance().getLease4(IOAddress(address));
     if (row && row->expired() && covered.network.count(row->subnet_id_) > 0) {
         removeRow(row);
     }
 }
 
-bool isOutsidePools(Relationship& relationship, uint32_t address) {
-    return relationship.with([&](failover* core, failover_clock) { return failover_subnet_of(core, address) == 0; });
+bool isOutsidePools(Relationship &relationship, uint32_t address) {
+    return relationship.with([&](failover *core, failover_clock) { return failover_subnet_of(core, address) == 0; });
 }
 
-bool hasOwn(const CoveredSubnet& covered, const ConstSubnet4Ptr& subnet, const Pkt4Ptr& query) {
-    for (const PoolPtr& pool : subnet->getPools(Lease::TYPE_V4)) {
+bool hasOwn(const CoveredSubnet &covered, const ConstSubnet4Ptr &subnet, const Pkt4Ptr &query) {
+    for (const PoolPtr &pool : subnet->getPools(Lease::TYPE_V4)) {
         bool has = pool->clientSupported(query->getClasses()) &&
-                   covered.relationship->with([&](failover* core, failover_clock now) {
+                   covered.relationship->with([&](failover *core, failover_clock now) {
                        return failover_own_free(core, pool->getFirstAddress().toUint32(), now) > 0;
                    });
         if (has) {
@@ -126,8 +127,8 @@ bool hasOwn(const CoveredSubnet& covered, const ConstSubnet4Ptr& subnet, const P
 }
 
 // Before Kea went on to the next subnet of a shared network it would try each address of the one that it begins with.
-void beginWhereOwnIs(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Ptr& query,
-                     const ConstSubnet4Ptr& subnet) {
+void beginWhereOwnIs(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &query,
+                     const ConstSubnet4Ptr &subnet) {
     if (covered.network_ids.size() < 2 || hasOwn(covered, subnet, query)) {
         return;
     }
@@ -141,12 +142,12 @@ void beginWhereOwnIs(const CoveredSubnet& covered, CalloutHandle& handle, const 
     }
 }
 
-void onDiscover(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Ptr& query,
-                const ConstSubnet4Ptr& subnet, const QueryContext& context) {
-    Relationship& relationship = *covered.relationship;
+void onDiscover(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &query,
+                const ConstSubnet4Ptr &subnet, const QueryContext &context) {
+    Relationship &relationship = *covered.relationship;
     failover_client client = clientOf(query, subnet);
     ClientIdPtr id = clientIdOf(query);
-    const std::vector<uint8_t>& key = id ? id->getClientId() : query->getHWAddr()->hwaddr_;
+    const std::vector<uint8_t> &key = id ? id->getClientId() : query->getHWAddr()->hwaddr_;
     failover_discover discover{};
     discover.client = &client;
     discover.balance_key = key.data();
@@ -163,7 +164,7 @@ void onDiscover(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4P
         }
     }
     failover_why why;
-    auto verdict = relationship.with([&](failover* core, failover_clock now) {
+    auto verdict = relationship.with([&](failover *core, failover_clock now) {
         auto v = failover_on_discover(core, &discover, now, &why);
         return v == FAILOVER_SILENCE && outside && failover_is_silent(core) && failover_serves_outside_pools(core)
                    ? FAILOVER_GO_ON
@@ -181,14 +182,14 @@ void onDiscover(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4P
 
 // A client that Kea doesn't know and that asks for the address of its last start: Kea refuses it only where it is
 // authoritative. And an address in no pool makes Kea silent. SKIP, without a subnet, makes it refuse both.
-bool keaWouldBeSilent(const Pkt4Ptr& query, const ConstSubnet4Ptr& subnet, bool outside_pools) {
+bool keaWouldBeSilent(const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet, bool outside_pools) {
     bool init_reboot = !query->getOption(DHO_DHCP_SERVER_IDENTIFIER) && query->getOption(DHO_DHCP_REQUESTED_ADDRESS);
     return outside_pools || (init_reboot && !subnet->getAuthoritative());
 }
 
-void onRequest(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Ptr& query,
-               const ConstSubnet4Ptr& subnet, QueryContext& context) {
-    Relationship& relationship = *covered.relationship;
+void onRequest(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet,
+               QueryContext &context) {
+    Relationship &relationship = *covered.relationship;
     failover_client client = clientOf(query, subnet);
     failover_ask ask{};
     failover_why why;
@@ -202,7 +203,7 @@ void onRequest(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Pt
     ask.reserved = isReservedFor(context, ask.address);
     ask.selects_us = bool(query->getOption(DHO_DHCP_SERVER_IDENTIFIER)); // Kea has dropped those of other servers
     auto verdict = relationship.with(
-        [&](failover* core, failover_clock now) { return failover_on_request(core, &ask, now, &why); });
+        [&](failover *core, failover_clock now) { return failover_on_request(core, &ask, now, &why); });
     if (verdict == FAILOVER_SILENCE) {
         dropQuery(handle, query, why.text);
         return;
@@ -214,25 +215,22 @@ void onRequest(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Pt
     removeExpiredRow(covered, ask.address);
     context.refused = true;
     context.why = why.text;
-    LOG_INFO(logger, FAILOVER_QUERY_REFUSED)
-        .arg(query->getLabel())
-        .arg(IOAddress(ask.address).toText())
-        .arg(why.text);
+    LOG_INFO(logger, FAILOVER_QUERY_REFUSED).arg(query->getLabel()).arg(IOAddress(ask.address).toText()).arg(why.text);
     if (keaWouldBeSilent(query, subnet, isOutsidePools(relationship, ask.address))) {
         handle.setStatus(CalloutHandle::NEXT_STEP_SKIP);
     }
 }
 
 // A BOOTP client keeps its address for ever without asking again, which no promise of two servers can cover.
-bool isDynamicBootp(const Relationship& relationship, const Pkt4Ptr& query, const QueryContext& context) {
-    auto& r = const_cast<Relationship&>(relationship);
+bool isDynamicBootp(const Relationship &relationship, const Pkt4Ptr &query, const QueryContext &context) {
+    auto &r = const_cast<Relationship &>(relationship);
     bool outside = !context.reserved.empty() && isOutsidePools(r, context.reserved.front());
     return query->inClass("BOOTP") && !outside;
 }
 
 } // namespace
 
-void subnetSelected(Service& service, CalloutHandle& handle) {
+void subnetSelected(Service &service, CalloutHandle &handle) {
     Pkt4Ptr query;
     Subnet4Argument subnet;
     handle.getArgument("query4", query);
@@ -241,7 +239,7 @@ void subnetSelected(Service& service, CalloutHandle& handle) {
         dropQuery(handle, query, "the failover hook could not be started");
         return;
     }
-    const CoveredSubnet* covered = subnet && undecided(handle) ? service.covering(subnet->getID()) : nullptr;
+    const CoveredSubnet *covered = subnet && undecided(handle) ? service.covering(subnet->getID()) : nullptr;
     if (covered == nullptr || !query->getHWAddr()) {
         return;
     }
@@ -263,8 +261,8 @@ void subnetSelected(Service& service, CalloutHandle& handle) {
         onRequest(*covered, handle, query, subnet, *context);
         break;
     case DHCPINFORM:
-        if (covered->relationship->with([&](failover* core, failover_clock) { return failover_on_other(core, &why); }) !=
-            FAILOVER_GO_ON) {
+        if (covered->relationship->with(
+                [&](failover *core, failover_clock) { return failover_on_other(core, &why); }) != FAILOVER_GO_ON) {
             dropQuery(handle, query, why.text);
         }
         break;
@@ -273,13 +271,14 @@ void subnetSelected(Service& service, CalloutHandle& handle) {
     }
 }
 
-// ---- lease4_select ---------------------------------------------------------------------------------------------------
+// ---- lease4_select
+// ---------------------------------------------------------------------------------------------------
 
 namespace {
 
 // May Kea give this address to whom it offers it? Then for how long.
-bool mayHave(Relationship& relationship, const Lease4& lease, const Pkt4Ptr& query, QueryContext& context,
-             uint32_t& lifetime, failover_why& why) {
+bool mayHave(Relationship &relationship, const Lease4 &lease, const Pkt4Ptr &query, QueryContext &context,
+             uint32_t &lifetime, failover_why &why) {
     failover_client client = toClient(lease.hwaddr_, lease.client_id_);
     failover_ask ask{};
     ask.client = &client;
@@ -288,27 +287,24 @@ bool mayHave(Relationship& relationship, const Lease4& lease, const Pkt4Ptr& que
     ask.desired = lease.valid_lft_;
     ask.reserved = isReservedFor(context, ask.address);
     context.desired[ask.address] = ask.desired;
-    return relationship.with([&](failover* core, failover_clock now) {
-        return failover_may_have(core, &ask, now, &lifetime, &why);
-    });
+    return relationship.with(
+        [&](failover *core, failover_clock now) { return failover_may_have(core, &ask, now, &lifetime, &why); });
 }
 
-bool isTaken(const ConstSubnet4Ptr& subnet, uint32_t address) {
+bool isTaken(const ConstSubnet4Ptr &subnet, uint32_t address) {
     Lease4Ptr row = LeaseMgrFactory::instance().getLease4(IOAddress(address));
     return (row && !row->expired()) || isReserved(subnet, address);
 }
 
 // An own free address of a pool, that Kea's databases have nothing against; 0: none.
-uint32_t findOwn(Relationship& relationship, const CoveredSubnet& covered, const ConstSubnet4Ptr& subnet,
-                 const PoolPtr& pool) {
+uint32_t findOwn(Relationship &relationship, const CoveredSubnet &covered, const ConstSubnet4Ptr &subnet,
+                 const PoolPtr &pool) {
     uint32_t first = pool->getFirstAddress().toUint32();
-    uint32_t left = relationship.with([&](failover* core, failover_clock now) {
-        return failover_own_free(core, first, now);
-    });
+    uint32_t left =
+        relationship.with([&](failover *core, failover_clock now) { return failover_own_free(core, first, now); });
     for (; left > 0; left--) {
-        uint32_t address = relationship.with([&](failover* core, failover_clock now) {
-            return failover_next_own(core, first, now);
-        });
+        uint32_t address =
+            relationship.with([&](failover *core, failover_clock now) { return failover_next_own(core, first, now); });
         Lease4Ptr row = LeaseMgrFactory::instance().getLease4(IOAddress(address));
         bool taken = covered.may_have_reservations ? isTaken(subnet, address) : row && !row->expired();
         if (address == 0 || !taken) {
@@ -318,8 +314,8 @@ uint32_t findOwn(Relationship& relationship, const CoveredSubnet& covered, const
     return 0;
 }
 
-uint32_t findOwn(const CoveredSubnet& covered, const ConstSubnet4Ptr& subnet, const Pkt4Ptr& query) {
-    for (const PoolPtr& pool : subnet->getPools(Lease::TYPE_V4)) {
+uint32_t findOwn(const CoveredSubnet &covered, const ConstSubnet4Ptr &subnet, const Pkt4Ptr &query) {
+    for (const PoolPtr &pool : subnet->getPools(Lease::TYPE_V4)) {
         if (pool->clientSupported(query->getClasses())) {
             uint32_t address = findOwn(*covered.relationship, covered, subnet, pool);
             if (address != 0) {
@@ -331,8 +327,8 @@ uint32_t findOwn(const CoveredSubnet& covered, const ConstSubnet4Ptr& subnet, co
 }
 
 // Another subnet of the shared network that has an own free address for this client.
-bool siblingHasOwn(const CoveredSubnet& covered, const ConstSubnet4Ptr& subnet, const Pkt4Ptr& query,
-                   const QueryContext& context) {
+bool siblingHasOwn(const CoveredSubnet &covered, const ConstSubnet4Ptr &subnet, const Pkt4Ptr &query,
+                   const QueryContext &context) {
     Subnet4Ptr first = boost::const_pointer_cast<Subnet4>(subnet);
     for (Subnet4Ptr s = first->getNextSubnet(first, query->getClasses()); s;
          s = s->getNextSubnet(first, query->getClasses())) {
@@ -343,14 +339,15 @@ bool siblingHasOwn(const CoveredSubnet& covered, const ConstSubnet4Ptr& subnet, 
     return false;
 }
 
-void noteExhausted(Relationship& relationship, const Lease4& lease) {
+void noteExhausted(Relationship &relationship, const Lease4 &lease) {
     failover_client client = toClient(lease.hwaddr_, lease.client_id_);
-    relationship.with([&](failover* core, failover_clock now) { failover_exhausted(core, &client, now); });
+    relationship.with([&](failover *core, failover_clock now) { failover_exhausted(core, &client, now); });
 }
 
-// DISCOVER: the candidate isn't ours to give, so an own free address is offered in its place. An OFFER reserves nothing.
-void offerOwn(const CoveredSubnet& covered, CalloutHandle& handle, const ConstSubnet4Ptr& subnet, const Pkt4Ptr& query,
-              Lease4Ptr lease, QueryContext& context, const failover_why& refused) {
+// DISCOVER: the candidate isn't ours to give, so an own free address is offered in its place. An OFFER reserves
+// nothing.
+void offerOwn(const CoveredSubnet &covered, CalloutHandle &handle, const ConstSubnet4Ptr &subnet, const Pkt4Ptr &query,
+              Lease4Ptr lease, QueryContext &context, const failover_why &refused) {
     uint32_t address = 0;
     if (context.exhausted.count(subnet->getID()) == 0) {
         address = findOwn(covered, subnet, query);
@@ -375,7 +372,8 @@ void offerOwn(const CoveredSubnet& covered, CalloutHandle& handle, const ConstSu
         return;
     }
     lease->valid_lft_ = lifetime;
-    covered.relationship->with([](failover* core, failover_clock) { failover_get_counters(core)->addresses_replaced++; });
+    covered.relationship->with(
+        [](failover *core, failover_clock) { failover_get_counters(core)->addresses_replaced++; });
     LOG_DEBUG(logger, isc::log::DBGLVL_TRACE_BASIC, FAILOVER_ADDRESS_REPLACED)
         .arg(query->getLabel())
         .arg(lease->addr_.toText())
@@ -384,7 +382,7 @@ void offerOwn(const CoveredSubnet& covered, CalloutHandle& handle, const ConstSu
 }
 
 // Kea crashes on a SKIP for what it takes for the client's reservation: better one OFFER too few.
-bool mayBeReservedFor(const CoveredSubnet& covered, const QueryContext& context, const ConstSubnet4Ptr& subnet,
+bool mayBeReservedFor(const CoveredSubnet &covered, const QueryContext &context, const ConstSubnet4Ptr &subnet,
                       uint32_t address) {
     return isReservedFor(context, address) || (covered.may_have_reservations && isKeptByKea(subnet, address)) ||
            (context.flexible && isReserved(subnet, address));
@@ -392,7 +390,7 @@ bool mayBeReservedFor(const CoveredSubnet& covered, const QueryContext& context,
 
 } // namespace
 
-void leaseSelected(Service& service, CalloutHandle& handle) {
+void leaseSelected(Service &service, CalloutHandle &handle) {
     Pkt4Ptr query;
     Subnet4Argument subnet;
     bool fake = false;
@@ -401,7 +399,7 @@ void leaseSelected(Service& service, CalloutHandle& handle) {
     handle.getArgument("subnet4", subnet);
     handle.getArgument("fake_allocation", fake);
     handle.getArgument("lease4", lease);
-    const CoveredSubnet* covered = subnet && lease && undecided(handle) ? service.covering(subnet->getID()) : nullptr;
+    const CoveredSubnet *covered = subnet && lease && undecided(handle) ? service.covering(subnet->getID()) : nullptr;
     if (covered == nullptr) {
         return;
     }
@@ -414,7 +412,7 @@ void leaseSelected(Service& service, CalloutHandle& handle) {
         return;
     }
     if (!fake) {
-        const char* reason = context->refused ? context->why.c_str() : why.text;
+        const char *reason = context->refused ? context->why.c_str() : why.text;
         LOG_DEBUG(logger, isc::log::DBGLVL_TRACE_BASIC, FAILOVER_ADDRESS_REFUSED)
             .arg(query->getLabel())
             .arg(lease->addr_.toText())
@@ -430,16 +428,17 @@ void leaseSelected(Service& service, CalloutHandle& handle) {
     offerOwn(*covered, handle, subnet, query, lease, *context, why);
 }
 
-// ---- lease4_renew ----------------------------------------------------------------------------------------------------
+// ---- lease4_renew
+// ----------------------------------------------------------------------------------------------------
 
-void leaseRenewed(Service& service, CalloutHandle& handle) {
+void leaseRenewed(Service &service, CalloutHandle &handle) {
     Pkt4Ptr query;
     Subnet4Argument subnet;
     Lease4Ptr lease;
     handle.getArgument("query4", query);
     handle.getArgument("subnet4", subnet);
     handle.getArgument("lease4", lease);
-    const CoveredSubnet* covered = subnet && lease ? service.covering(subnet->getID()) : nullptr;
+    const CoveredSubnet *covered = subnet && lease ? service.covering(subnet->getID()) : nullptr;
     if (covered == nullptr) {
         return;
     }
@@ -451,20 +450,22 @@ void leaseRenewed(Service& service, CalloutHandle& handle) {
         lifetime = 1;
     }
     lease->valid_lft_ = lifetime;
-    // From its cache Kea hands out what is left of the row, which is safe. But Kea 2.2 hands out "for ever", whatever the
-    // row says, where that is the configured lifetime.
-    bool endless = lease->reuseable_valid_lft_ == Lease::INFINITY_LFT && lease->current_valid_lft_ != Lease::INFINITY_LFT;
+    // From its cache Kea hands out what is left of the row, which is safe. But Kea 2.2 hands out "for ever", whatever
+    // the row says, where that is the configured lifetime.
+    bool endless =
+        lease->reuseable_valid_lft_ == Lease::INFINITY_LFT && lease->current_valid_lft_ != Lease::INFINITY_LFT;
     if (endless || lease->reuseable_valid_lft_ > lifetime) {
         lease->reuseable_valid_lft_ = 0;
     }
 }
 
-// ---- leases4_committed -----------------------------------------------------------------------------------------------
+// ---- leases4_committed
+// -----------------------------------------------------------------------------------------------
 
 namespace {
 
-void bound(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Ptr& query, const Lease4Ptr& lease,
-           QueryContext& context) {
+void bound(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &query, const Lease4Ptr &lease,
+           QueryContext &context) {
     failover_client client = toClient(lease->hwaddr_, lease->client_id_);
     failover_ask ask{};
     ask.client = &client;
@@ -473,7 +474,7 @@ void bound(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Ptr& q
     ask.reserved = isReservedFor(context, ask.address);
     auto desired = context.desired.find(ask.address);
     ask.desired = desired == context.desired.end() ? lease->valid_lft_ : desired->second;
-    bool kept = covered.relationship->with([&](failover* core, failover_clock now) {
+    bool kept = covered.relationship->with([&](failover *core, failover_clock now) {
         return failover_bound(core, &ask, lease->cltt_, lease->valid_lft_, now);
     });
     if (!kept) {
@@ -487,20 +488,20 @@ void bound(const CoveredSubnet& covered, CalloutHandle& handle, const Pkt4Ptr& q
 
 } // namespace
 
-void leasesCommitted(Service& service, CalloutHandle& handle) {
+void leasesCommitted(Service &service, CalloutHandle &handle) {
     Pkt4Ptr query;
     Lease4CollectionPtr leases, deleted;
     handle.getArgument("query4", query);
     handle.getArgument("leases4", leases);
     handle.getArgument("deleted_leases4", deleted);
     QueryContextPtr context = contextOf(handle);
-    for (const Lease4Ptr& lease : *leases) {
-        const CoveredSubnet* covered = service.covering(lease->subnet_id_);
+    for (const Lease4Ptr &lease : *leases) {
+        const CoveredSubnet *covered = service.covering(lease->subnet_id_);
         if (covered == nullptr) {
             continue;
         }
         if (lease->state_ == Lease::STATE_DECLINED) {
-            covered->relationship->with([&](failover* core, failover_clock now) {
+            covered->relationship->with([&](failover *core, failover_clock now) {
                 failover_declined(core, lease->addr_.toUint32(), lease->cltt_ + int64_t(lease->valid_lft_), now);
             });
         } else {
@@ -511,30 +512,32 @@ void leasesCommitted(Service& service, CalloutHandle& handle) {
     if (query->getType() != DHCPRELEASE) {
         return;
     }
-    for (const Lease4Ptr& lease : *deleted) {
-        const CoveredSubnet* covered = service.covering(lease->subnet_id_);
+    for (const Lease4Ptr &lease : *deleted) {
+        const CoveredSubnet *covered = service.covering(lease->subnet_id_);
         if (covered != nullptr) {
             failover_client client = toClient(lease->hwaddr_, lease->client_id_);
-            covered->relationship->with([&](failover* core, failover_clock now) {
+            covered->relationship->with([&](failover *core, failover_clock now) {
                 failover_released(core, lease->addr_.toUint32(), &client, now);
             });
         }
     }
 }
 
-// ---- lease4_release, lease4_decline ----------------------------------------------------------------------------------
+// ---- lease4_release, lease4_decline
+// ----------------------------------------------------------------------------------
 
-void leaseGivenBack(Service& service, CalloutHandle& handle) {
+void leaseGivenBack(Service &service, CalloutHandle &handle) {
     Pkt4Ptr query;
     Lease4Ptr lease;
     handle.getArgument("query4", query);
     handle.getArgument("lease4", lease);
-    const CoveredSubnet* covered = service.covering(lease->subnet_id_);
+    const CoveredSubnet *covered = service.covering(lease->subnet_id_);
     if (covered == nullptr) {
         return;
     }
     failover_why why;
-    auto verdict = covered->relationship->with([&](failover* core, failover_clock) { return failover_on_other(core, &why); });
+    auto verdict =
+        covered->relationship->with([&](failover *core, failover_clock) { return failover_on_other(core, &why); });
     if (verdict != FAILOVER_GO_ON) {
         dropQuery(handle, query, why.text);
     }

@@ -10,12 +10,12 @@
 
 namespace shim {
 
-void subnetSelected(Service& service, isc::hooks::CalloutHandle& handle);
-void leaseSelected(Service& service, isc::hooks::CalloutHandle& handle);
-void leaseRenewed(Service& service, isc::hooks::CalloutHandle& handle);
-void leasesCommitted(Service& service, isc::hooks::CalloutHandle& handle);
+void subnetSelected(Service &service, isc::hooks::CalloutHandle &handle);
+void leaseSelected(Service &service, isc::hooks::CalloutHandle &handle);
+void leaseRenewed(Service &service, isc::hooks::CalloutHandle &handle);
+void leasesCommitted(Service &service, isc::hooks::CalloutHandle &handle);
 // lease4_release and lease4_decline: refused where the state is silent.
-void leaseGivenBack(Service& service, isc::hooks::CalloutHandle& handle);
+void leaseGivenBack(Service &service, isc::hooks::CalloutHandle &handle);
 
 } // namespace shim
 

@@ -25,7 +25,7 @@ public:
 
 // ---- Arguments ------------------------------------------------------------------------------------------------------
 
-const char* typeName(const ConstElementPtr& value) {
+const char *typeName(const ConstElementPtr &value) {
     static thread_local std::string name;
     name = Element::typeToName(Element::types(value->getType()));
     return name.c_str();
@@ -34,45 +34,45 @@ const char* typeName(const ConstElementPtr& value) {
 // The arguments of a command: only known ones, each of its type.
 class Arguments {
 public:
-    Arguments(const ConstElementPtr& arguments, const std::vector<std::string>& known) : map_(arguments) {
+    Arguments(const ConstElementPtr &arguments, const std::vector<std::string> &known) : map_(arguments) {
         if (!map_) {
             map_ = Element::createMap();
         }
         if (map_->getType() != Element::map) {
             throw Refusal(std::string("arguments must be a map, not a ") + typeName(map_));
         }
-        for (const auto& entry : map_->mapValue()) {
+        for (const auto &entry : map_->mapValue()) {
             if (std::find(known.begin(), known.end(), entry.first) == known.end()) {
                 throw Refusal("unknown argument \"" + entry.first + "\"; accepted are: " + join(known));
             }
         }
     }
-    bool has(const std::string& name) const {
+    bool has(const std::string &name) const {
         return map_->contains(name);
     }
-    std::string text(const std::string& name) const {
+    std::string text(const std::string &name) const {
         std::string text = value(name, Element::string, "a string")->stringValue();
         if (text.find('\0') != std::string::npos) {
             throw Refusal("the argument \"" + name + "\" must have no NUL character");
         }
         return text;
     }
-    bool flag(const std::string& name) const {
+    bool flag(const std::string &name) const {
         return has(name) && value(name, Element::boolean, "true or false")->boolValue();
     }
-    int64_t number(const std::string& name) const {
+    int64_t number(const std::string &name) const {
         return value(name, Element::integer, "an integer")->intValue();
     }
-    static std::string join(const std::vector<std::string>& words) {
+    static std::string join(const std::vector<std::string> &words) {
         std::string all;
-        for (const auto& word : words) {
+        for (const auto &word : words) {
             all += (all.empty() ? "" : ", ") + word;
         }
         return all.empty() ? "none" : all;
     }
 
 private:
-    ConstElementPtr value(const std::string& name, Element::types type, const char* what) const {
+    ConstElementPtr value(const std::string &name, Element::types type, const char *what) const {
         if (!has(name)) {
             throw Refusal("the argument \"" + name + "\" is missing");
         }
@@ -85,16 +85,16 @@ private:
     ConstElementPtr map_;
 };
 
-std::string names(const Service& service) {
+std::string names(const Service &service) {
     std::vector<std::string> all;
-    for (const auto& r : service.relationships()) {
+    for (const auto &r : service.relationships()) {
         all.push_back(r->name());
     }
     return Arguments::join(all);
 }
 
 // The one that is meant; it may be left unsaid where there is one only.
-Relationship& pick(Service& service, const Arguments& arguments) {
+Relationship &pick(Service &service, const Arguments &arguments) {
     if (!arguments.has("relationship")) {
         if (service.relationships().size() != 1) {
             throw Refusal("the argument \"relationship\" is missing: there are several, " + names(service));
@@ -102,16 +102,16 @@ Relationship& pick(Service& service, const Arguments& arguments) {
         return *service.relationships().front();
     }
     std::string name = arguments.text("relationship");
-    Relationship* found = service.find(name);
+    Relationship *found = service.find(name);
     if (found == nullptr) {
         throw Refusal("there is no relationship \"" + name + "\"; there are: " + names(service));
     }
     return *found;
 }
 
-failover_status statusOf(Relationship& relationship) {
+failover_status statusOf(Relationship &relationship) {
     failover_status status;
-    relationship.with([&](failover* core, failover_clock now) { failover_get_status(core, now, &status); });
+    relationship.with([&](failover *core, failover_clock now) { failover_get_status(core, now, &status); });
     return status;
 }
 
@@ -121,7 +121,7 @@ ElementPtr integer(int64_t value) {
     return Element::create(static_cast<long long int>(value));
 }
 
-std::string hex(const uint8_t* bytes, size_t length) {
+std::string hex(const uint8_t *bytes, size_t length) {
     std::ostringstream out;
     for (size_t i = 0; i < length; i++) {
         out << (i == 0 ? "" : ":") << std::hex << std::setw(2) << std::setfill('0') << int(bytes[i]);
@@ -129,12 +129,12 @@ std::string hex(const uint8_t* bytes, size_t length) {
     return out.str();
 }
 
-const char* linkName(const failover_status& s) {
+const char *linkName(const failover_status &s) {
     return s.link_held_down ? "held-down" : s.linked ? "up" : "down";
 }
 
 // A time without an end is no number.
-void setTime(const ElementPtr& map, const char* name, int64_t time) {
+void setTime(const ElementPtr &map, const char *name, int64_t time) {
     if (time == FAILOVER_TIME_INFINITE) {
         map->set(name, Element::create("never"));
     } else if (time != 0) {
@@ -142,7 +142,7 @@ void setTime(const ElementPtr& map, const char* name, int64_t time) {
     }
 }
 
-ElementPtr bindingCounts(const failover_status& s) {
+ElementPtr bindingCounts(const failover_status &s) {
     ElementPtr map = Element::createMap();
     map->set("active", integer(int64_t(s.by_status[FAILOVER_ACTIVE])));
     map->set("free-mine", integer(int64_t(s.by_status[FAILOVER_FREE])));
@@ -155,7 +155,7 @@ ElementPtr bindingCounts(const failover_status& s) {
     return map;
 }
 
-ElementPtr counters(const failover_counters& c) {
+ElementPtr counters(const failover_counters &c) {
     ElementPtr map = Element::createMap();
     map->set("updates-sent", integer(int64_t(c.updates_sent)));
     map->set("updates-received", integer(int64_t(c.updates_received)));
@@ -174,7 +174,7 @@ ElementPtr counters(const failover_counters& c) {
     return map;
 }
 
-ElementPtr pendingSteps(const failover_status& s) {
+ElementPtr pendingSteps(const failover_status &s) {
     ElementPtr steps = Element::createList();
     for (size_t i = 0; i < s.pending_count; i++) {
         ElementPtr step = Element::createMap();
@@ -186,7 +186,7 @@ ElementPtr pendingSteps(const failover_status& s) {
 }
 
 // What status-get says too.
-ElementPtr briefly(Relationship& relationship, const failover_status& s) {
+ElementPtr briefly(Relationship &relationship, const failover_status &s) {
     ElementPtr map = Element::createMap();
     map->set("name", Element::create(relationship.name()));
     map->set("state", Element::create(failover_state_name(s.state)));
@@ -198,7 +198,7 @@ ElementPtr briefly(Relationship& relationship, const failover_status& s) {
     return map;
 }
 
-ElementPtr fully(Service& service, Relationship& relationship) {
+ElementPtr fully(Service &service, Relationship &relationship) {
     failover_status s = statusOf(relationship);
     ElementPtr map = briefly(relationship, s);
     map->set("this-server-name", Element::create(relationship.parameters.this_server));
@@ -219,7 +219,7 @@ ElementPtr fully(Service& service, Relationship& relationship) {
 
 // ---- force-state ----------------------------------------------------------------------------------------------------
 
-failover_force parseForce(const Arguments& arguments) {
+failover_force parseForce(const Arguments &arguments) {
     failover_force force{};
     std::string state = arguments.text("state");
     force.state = failover_forced_state(state.c_str());
@@ -236,7 +236,7 @@ failover_force parseForce(const Arguments& arguments) {
     return force;
 }
 
-ConstElementPtr forceAnswer(Relationship& relationship, const failover_plan& plan) {
+ConstElementPtr forceAnswer(Relationship &relationship, const failover_plan &plan) {
     failover_status s = statusOf(relationship);
     ElementPtr map = Element::createMap();
     ElementPtr effects = Element::createList();
@@ -253,12 +253,12 @@ ConstElementPtr forceAnswer(Relationship& relationship, const failover_plan& pla
     return createAnswer(FAILOVER_OK, plan.text, map);
 }
 
-ConstElementPtr force(Service& service, const ConstElementPtr& given) {
+ConstElementPtr force(Service &service, const ConstElementPtr &given) {
     Arguments arguments(given, {"state", "relationship", "override", "since"});
     failover_force force = parseForce(arguments);
-    Relationship& relationship = pick(service, arguments);
+    Relationship &relationship = pick(service, arguments);
     failover_plan plan;
-    relationship.with([&](failover* core, failover_clock now) { failover_force_plan(core, &force, now, &plan); });
+    relationship.with([&](failover *core, failover_clock now) { failover_force_plan(core, &force, now, &plan); });
     if (plan.result != FAILOVER_OK) {
         return createAnswer(plan.result, plan.text);
     }
@@ -266,11 +266,8 @@ ConstElementPtr force(Service& service, const ConstElementPtr& given) {
         return createAnswer(FAILOVER_ERROR_RESULT, "the failover database could not be written in time: nothing has "
                                                    "changed");
     }
-    relationship.with([&](failover* core, failover_clock now) { failover_force_apply(core, &force, &plan, now); });
-    LOG_WARN(logger, FAILOVER_FORCED)
-        .arg(relationship.name())
-        .arg(failover_state_name(force.state))
-        .arg(plan.text);
+    relationship.with([&](failover *core, failover_clock now) { failover_force_apply(core, &force, &plan, now); });
+    LOG_WARN(logger, FAILOVER_FORCED).arg(relationship.name()).arg(failover_state_name(force.state)).arg(plan.text);
     if (force.state == FAILOVER_SHUTDOWN) {
         service.flushShutdown(relationship);
     }
@@ -280,13 +277,13 @@ ConstElementPtr force(Service& service, const ConstElementPtr& given) {
 
 // ---- The others -----------------------------------------------------------------------------------------------------
 
-ConstElementPtr status(Service& service, const ConstElementPtr& given) {
+ConstElementPtr status(Service &service, const ConstElementPtr &given) {
     Arguments arguments(given, {"relationship"});
     ElementPtr list = Element::createList();
     if (arguments.has("relationship")) {
         list->add(fully(service, pick(service, arguments)));
     } else {
-        for (const auto& r : service.relationships()) {
+        for (const auto &r : service.relationships()) {
             list->add(fully(service, *r));
         }
     }
@@ -295,12 +292,12 @@ ConstElementPtr status(Service& service, const ConstElementPtr& given) {
     return createAnswer(FAILOVER_OK, "", map);
 }
 
-ElementPtr describe(Relationship& relationship, uint32_t address, const failover_binding& b, bool extended) {
+ElementPtr describe(Relationship &relationship, uint32_t address, const failover_binding &b, bool extended) {
     ElementPtr map = Element::createMap();
     failover_why why;
     int64_t wait = 0;
     uint32_t subnet = 0;
-    relationship.with([&](failover* core, failover_clock now) {
+    relationship.with([&](failover *core, failover_clock now) {
         failover_explain_binding(core, address, now, &why);
         wait = failover_binding_wait_over(core, address);
         subnet = failover_subnet_of(core, address);
@@ -332,7 +329,7 @@ ElementPtr describe(Relationship& relationship, uint32_t address, const failover
     return map;
 }
 
-ConstElementPtr binding(Service& service, const ConstElementPtr& given) {
+ConstElementPtr binding(Service &service, const ConstElementPtr &given) {
     Arguments arguments(given, {"ip-address"});
     std::string text = arguments.text("ip-address");
     in_addr parsed;
@@ -340,10 +337,10 @@ ConstElementPtr binding(Service& service, const ConstElementPtr& given) {
         throw Refusal("\"" + text + "\" is no IPv4 address");
     }
     uint32_t address = ntohl(parsed.s_addr);
-    for (const auto& r : service.relationships()) {
+    for (const auto &r : service.relationships()) {
         failover_binding b;
         bool extended = false;
-        bool found = r->with([&](failover* core, failover_clock) {
+        bool found = r->with([&](failover *core, failover_clock) {
             bool known = failover_get_binding(core, address, &b);
             extended = known && b.extended_epoch == failover_get_record(core)->epoch;
             return known;
@@ -357,11 +354,11 @@ ConstElementPtr binding(Service& service, const ConstElementPtr& given) {
     return createAnswer(isc::config::CONTROL_RESULT_EMPTY, text + " is in no pool of a relationship");
 }
 
-ConstElementPtr sync(Service& service, const ConstElementPtr& given) {
+ConstElementPtr sync(Service &service, const ConstElementPtr &given) {
     Arguments arguments(given, {"relationship"});
-    Relationship& relationship = pick(service, arguments);
+    Relationship &relationship = pick(service, arguments);
     failover_why why;
-    bool asked = relationship.with([&](failover* core, failover_clock now) { return failover_sync(core, now, &why); });
+    bool asked = relationship.with([&](failover *core, failover_clock now) { return failover_sync(core, now, &why); });
     if (!asked) {
         throw Refusal(why.text);
     }
@@ -370,32 +367,33 @@ ConstElementPtr sync(Service& service, const ConstElementPtr& given) {
 }
 
 template <typename Command>
-ConstElementPtr answered(Command command, Service& service, const ConstElementPtr& arguments) {
+ConstElementPtr answered(Command command, Service &service, const ConstElementPtr &arguments) {
     try {
         if (!service.isRunning()) {
-            throw Refusal("the failover hook is not running: its start has failed, or is still to come; the log says why");
+            throw Refusal(
+                "the failover hook is not running: its start has failed, or is still to come; the log says why");
         }
         return command(service, arguments);
-    } catch (const std::exception& error) {
+    } catch (const std::exception &error) {
         return createAnswer(FAILOVER_ERROR_RESULT, error.what());
     }
 }
 
 } // namespace
 
-ConstElementPtr forceState(Service& service, const ConstElementPtr& arguments) {
+ConstElementPtr forceState(Service &service, const ConstElementPtr &arguments) {
     return answered(force, service, arguments);
 }
 
-ConstElementPtr failoverStatus(Service& service, const ConstElementPtr& arguments) {
+ConstElementPtr failoverStatus(Service &service, const ConstElementPtr &arguments) {
     return answered(status, service, arguments);
 }
 
-ConstElementPtr failoverBinding(Service& service, const ConstElementPtr& arguments) {
+ConstElementPtr failoverBinding(Service &service, const ConstElementPtr &arguments) {
     return answered(binding, service, arguments);
 }
 
-ConstElementPtr failoverSync(Service& service, const ConstElementPtr& arguments) {
+ConstElementPtr failoverSync(Service &service, const ConstElementPtr &arguments) {
     return answered(sync, service, arguments);
 }
 
@@ -403,19 +401,19 @@ ConstElementPtr failoverSync(Service& service, const ConstElementPtr& arguments)
 
 namespace {
 
-void completeStatus(Service& service, const ConstElementPtr& response) {
+void completeStatus(Service &service, const ConstElementPtr &response) {
     ConstElementPtr arguments = response->get("arguments");
     if (!arguments || arguments->getType() != Element::map || !service.isRunning()) {
         return;
     }
     ElementPtr list = Element::createList();
-    for (const auto& r : service.relationships()) {
+    for (const auto &r : service.relationships()) {
         list->add(briefly(*r, statusOf(*r)));
     }
     boost::const_pointer_cast<Element>(arguments)->set("failover", list);
 }
 
-void adoptWritten(Service& service, const ConstElementPtr& arguments) {
+void adoptWritten(Service &service, const ConstElementPtr &arguments) {
     ConstElementPtr address = arguments ? arguments->get("ip-address") : ConstElementPtr();
     in_addr parsed;
     if (address && address->getType() == Element::string &&
@@ -426,7 +424,7 @@ void adoptWritten(Service& service, const ConstElementPtr& arguments) {
 
 } // namespace
 
-void commandProcessed(Service& service, isc::hooks::CalloutHandle& handle) {
+void commandProcessed(Service &service, isc::hooks::CalloutHandle &handle) {
     std::string name;
     ConstElementPtr arguments, response;
     handle.getArgument("name", name);

@@ -11,13 +11,13 @@
 namespace shim {
 
 // Each takes the arguments of the command, null if there are none, and returns the whole answer.
-isc::data::ConstElementPtr forceState(Service& service, const isc::data::ConstElementPtr& arguments);
-isc::data::ConstElementPtr failoverStatus(Service& service, const isc::data::ConstElementPtr& arguments);
-isc::data::ConstElementPtr failoverBinding(Service& service, const isc::data::ConstElementPtr& arguments);
-isc::data::ConstElementPtr failoverSync(Service& service, const isc::data::ConstElementPtr& arguments);
+isc::data::ConstElementPtr forceState(Service &service, const isc::data::ConstElementPtr &arguments);
+isc::data::ConstElementPtr failoverStatus(Service &service, const isc::data::ConstElementPtr &arguments);
+isc::data::ConstElementPtr failoverBinding(Service &service, const isc::data::ConstElementPtr &arguments);
+isc::data::ConstElementPtr failoverSync(Service &service, const isc::data::ConstElementPtr &arguments);
 
 // command_processed: completes the answer to status-get, and takes notice of leases that operators write.
-void commandProcessed(Service& service, isc::hooks::CalloutHandle& handle);
+void commandProcessed(Service &service, isc::hooks::CalloutHandle &handle);
 
 } // namespace shim
 

@@ -22,15 +22,15 @@ namespace {
 // ---- Statistics -----------------------------------------------------------------------------------------------------
 
 // A reclaimed row is counted no more; a declined one is assigned as well.
-bool isCounted(const Lease4& row) {
+bool isCounted(const Lease4 &row) {
     return row.state_ == Lease::STATE_DEFAULT || row.state_ == Lease::STATE_DECLINED;
 }
 
-void count(SubnetID subnet, const char* what, int64_t difference) {
+void count(SubnetID subnet, const char *what, int64_t difference) {
     StatsMgr::instance().addValue(StatsMgr::generateName("subnet", subnet, what), difference);
 }
 
-void countRemoved(const Lease4& row) {
+void countRemoved(const Lease4 &row) {
     if (isCounted(row)) {
         count(row.subnet_id_, "assigned-addresses", -1);
     }
@@ -42,7 +42,7 @@ void countRemoved(const Lease4& row) {
 
 // ---- Rows -----------------------------------------------------------------------------------------------------------
 
-HWAddrPtr hwaddrOf(const failover_client& client) {
+HWAddrPtr hwaddrOf(const failover_client &client) {
     if (client.hardware_length == 0) {
         return HWAddrPtr(new HWAddr());
     }
@@ -50,7 +50,7 @@ HWAddrPtr hwaddrOf(const failover_client& client) {
     return HWAddrPtr(new HWAddr(bytes, client.hardware[0]));
 }
 
-ClientIdPtr clientIdOf(const failover_client& client) {
+ClientIdPtr clientIdOf(const failover_client &client) {
     // Kea takes no identifier of one byte, nor one of more than 128. A partner that isn't ours does.
     if (client.id_length < ClientId::MIN_CLIENT_ID_LEN || client.id_length > ClientId::MAX_CLIENT_ID_LEN) {
         return ClientIdPtr();
@@ -58,7 +58,7 @@ ClientIdPtr clientIdOf(const failover_client& client) {
     return ClientIdPtr(new ClientId(std::vector<uint8_t>(client.id, client.id + client.id_length)));
 }
 
-uint32_t lifetimeOf(const failover_lease& lease) {
+uint32_t lifetimeOf(const failover_lease &lease) {
     if (lease.ends == FAILOVER_TIME_INFINITE) {
         return Lease::INFINITY_LFT;
     }
@@ -66,18 +66,18 @@ uint32_t lifetimeOf(const failover_lease& lease) {
     return lifetime <= 0 ? 0 : uint32_t(std::min<int64_t>(lifetime, Lease::INFINITY_LFT - 1));
 }
 
-bool isHeldBy(const Lease4& row, const failover_client& client) {
+bool isHeldBy(const Lease4 &row, const failover_client &client) {
     failover_client holder = toClient(row.hwaddr_, row.client_id_);
     return failover_same_client(&holder, &client);
 }
 
 // The partner has given the lease; a row of this client's that is newer was given here meanwhile and stays.
-void put(const failover_lease& lease, SubnetID subnet) {
+void put(const failover_lease &lease, SubnetID subnet) {
     uint32_t lifetime = lifetimeOf(lease);
     if (lifetime == 0) {
         return;
     }
-    LeaseMgr& leases = LeaseMgrFactory::instance();
+    LeaseMgr &leases = LeaseMgrFactory::instance();
     Lease4Ptr existing = leases.getLease4(IOAddress(lease.address));
     if (!existing) {
         Lease4Ptr row(new Lease4(IOAddress(lease.address), hwaddrOf(lease.client), clientIdOf(lease.client), lifetime,
@@ -111,17 +111,17 @@ void put(const failover_lease& lease, SubnetID subnet) {
 }
 
 // Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest.
-void dropOlderRows(const failover_lease& lease, const std::set<SubnetID>& network) {
+void dropOlderRows(const failover_lease &lease, const std::set<SubnetID> &network) {
     Lease4Collection rows = rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network);
-    for (const Lease4Ptr& row : rows) {
+    for (const Lease4Ptr &row : rows) {
         if (row->addr_ != IOAddress(lease.address) && row->cltt_ <= lease.cltt) {
             removeRow(row);
         }
     }
 }
 
-bool hasNewerRow(const failover_lease& lease, const std::set<SubnetID>& network) {
-    for (const Lease4Ptr& row : rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network)) {
+bool hasNewerRow(const failover_lease &lease, const std::set<SubnetID> &network) {
+    for (const Lease4Ptr &row : rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network)) {
         if (row->addr_ != IOAddress(lease.address) && row->cltt_ > lease.cltt) {
             return true;
         }
@@ -129,7 +129,7 @@ bool hasNewerRow(const failover_lease& lease, const std::set<SubnetID>& network)
     return false;
 }
 
-void remove(const failover_lease& lease) {
+void remove(const failover_lease &lease) {
     Lease4Ptr row = LeaseMgrFactory::instance().getLease4(IOAddress(lease.address));
     if (row && row->state_ != Lease::STATE_DECLINED && isHeldBy(*row, lease.client) && row->cltt_ <= lease.cltt) {
         removeRow(row);
@@ -138,7 +138,7 @@ void remove(const failover_lease& lease) {
 
 } // namespace
 
-failover_client toClient(const HWAddrPtr& hwaddr, const ClientIdPtr& id) {
+failover_client toClient(const HWAddrPtr &hwaddr, const ClientIdPtr &id) {
     failover_client client{};
     if (hwaddr && !hwaddr->hwaddr_.empty()) {
         size_t length = std::min<size_t>(hwaddr->hwaddr_.size(), FAILOVER_HARDWARE_MAX - 1);
@@ -147,7 +147,7 @@ failover_client toClient(const HWAddrPtr& hwaddr, const ClientIdPtr& id) {
         client.hardware_length = uint8_t(length + 1);
     }
     if (id) {
-        const std::vector<uint8_t>& bytes = id->getClientId();
+        const std::vector<uint8_t> &bytes = id->getClientId();
         size_t length = std::min<size_t>(bytes.size(), FAILOVER_CLIENT_ID_MAX);
         std::copy_n(bytes.begin(), length, client.id);
         client.id_length = uint16_t(length);
@@ -155,12 +155,12 @@ failover_client toClient(const HWAddrPtr& hwaddr, const ClientIdPtr& id) {
     return client;
 }
 
-ClientIdPtr clientIdOf(const Pkt4Ptr& query) {
+ClientIdPtr clientIdOf(const Pkt4Ptr &query) {
     OptionPtr option = query->getOption(DHO_DHCP_CLIENT_IDENTIFIER);
     return option ? ClientIdPtr(new ClientId(option->getData())) : ClientIdPtr();
 }
 
-failover_lease toLease(const Lease4& row) {
+failover_lease toLease(const Lease4 &row) {
     failover_lease lease{};
     lease.address = row.addr_.toUint32();
     lease.client = toClient(row.hwaddr_, row.client_id_);
@@ -173,7 +173,7 @@ failover_lease toLease(const Lease4& row) {
     return lease;
 }
 
-void removeRow(const Lease4Ptr& row) {
+void removeRow(const Lease4Ptr &row) {
     if (LeaseMgrFactory::instance().deleteLease(row)) {
         countRemoved(*row);
         if (row->state_ != Lease::STATE_EXPIRED_RECLAIMED) {
@@ -182,7 +182,7 @@ void removeRow(const Lease4Ptr& row) {
     }
 }
 
-void applyChange(const failover_lease_change& change, SubnetID subnet, const std::set<SubnetID>& network) {
+void applyChange(const failover_lease_change &change, SubnetID subnet, const std::set<SubnetID> &network) {
     try {
         if (change.type == FAILOVER_LEASE_REMOVE) {
             remove(change.lease);
@@ -190,26 +190,26 @@ void applyChange(const failover_lease_change& change, SubnetID subnet, const std
             put(change.lease, subnet);
             dropOlderRows(change.lease, network);
         }
-    } catch (const std::exception& error) {
+    } catch (const std::exception &error) {
         LOG_ERROR(logger, FAILOVER_LEASE_FAILED).arg(IOAddress(change.lease.address).toText()).arg(error.what());
     }
 }
 
-Lease4Collection rowsOf(const HWAddrPtr& hwaddr, const ClientIdPtr& id, const std::set<SubnetID>& subnets) {
-    const LeaseMgr& leases = LeaseMgrFactory::instance();
+Lease4Collection rowsOf(const HWAddrPtr &hwaddr, const ClientIdPtr &id, const std::set<SubnetID> &subnets) {
+    const LeaseMgr &leases = LeaseMgrFactory::instance();
     Lease4Collection found, rows;
     if (id) {
         found = leases.getLease4(*id);
     }
     if (hwaddr && !hwaddr->hwaddr_.empty()) {
-        for (const Lease4Ptr& row : leases.getLease4(*hwaddr)) {
+        for (const Lease4Ptr &row : leases.getLease4(*hwaddr)) {
             if (row->belongsToClient(hwaddr, id)) {
                 found.push_back(row);
             }
         }
     }
     std::set<IOAddress> seen;
-    for (const Lease4Ptr& row : found) {
+    for (const Lease4Ptr &row : found) {
         if (subnets.count(row->subnet_id_) > 0 && seen.insert(row->addr_).second) {
             rows.push_back(row);
         }
@@ -222,7 +222,7 @@ Lease4Collection rowsOf(const HWAddrPtr& hwaddr, const ClientIdPtr& id, const st
 namespace {
 
 // The subnet numbers under which the reservations for its clients stand.
-std::vector<SubnetID> placesOfReservations(const ConstSubnet4Ptr& subnet) {
+std::vector<SubnetID> placesOfReservations(const ConstSubnet4Ptr &subnet) {
     std::vector<SubnetID> places;
     if (subnet->getReservationsInSubnet()) {
         places.push_back(subnet->getID());
@@ -235,17 +235,17 @@ std::vector<SubnetID> placesOfReservations(const ConstSubnet4Ptr& subnet) {
 
 } // namespace
 
-bool mayHaveReservations(const SrvConfigPtr& config, const Subnet4Ptr& subnet) {
+bool mayHaveReservations(const SrvConfigPtr &config, const Subnet4Ptr &subnet) {
     std::vector<SubnetID> places = placesOfReservations(subnet);
     return !HostMgr::instance().getHostDataSourceList().empty() ||
            std::any_of(places.begin(), places.end(),
                        [&](SubnetID id) { return !config->getCfgHosts()->getAll4(id).empty(); });
 }
 
-std::vector<uint32_t> reservedAddresses(const SrvConfigPtr& config, const ConstSubnet4Ptr& subnet) {
+std::vector<uint32_t> reservedAddresses(const SrvConfigPtr &config, const ConstSubnet4Ptr &subnet) {
     std::vector<uint32_t> addresses;
-    auto add = [&](const ConstHostCollection& hosts) {
-        for (const ConstHostPtr& host : hosts) {
+    auto add = [&](const ConstHostCollection &hosts) {
+        for (const ConstHostPtr &host : hosts) {
             if (!host->getIPv4Reservation().isV4Zero()) {
                 addresses.push_back(host->getIPv4Reservation().toUint32());
             }
@@ -253,8 +253,8 @@ std::vector<uint32_t> reservedAddresses(const SrvConfigPtr& config, const ConstS
     };
     for (SubnetID id : placesOfReservations(subnet)) {
         // Not HostMgr::getAll4: at this time it still looks into the configuration of before.
-        add(static_cast<const CfgHosts&>(*config->getCfgHosts()).getAll4(id));
-        for (const HostDataSourcePtr& source : HostMgr::instance().getHostDataSourceList()) {
+        add(static_cast<const CfgHosts &>(*config->getCfgHosts()).getAll4(id));
+        for (const HostDataSourcePtr &source : HostMgr::instance().getHostDataSourceList()) {
             add(source->getAll4(id));
         }
     }
@@ -268,7 +268,7 @@ using Identifier = std::pair<Host::IdentifierType, std::vector<uint8_t>>;
 // A DUID within option 61: RFC 4361 puts type 255 and an IAID of four bytes before it.
 const size_t DUID_OFFSET = 5;
 
-std::vector<uint8_t> identifierBytes(const Pkt4Ptr& query, Host::IdentifierType type) {
+std::vector<uint8_t> identifierBytes(const Pkt4Ptr &query, Host::IdentifierType type) {
     OptionPtr id = query->getOption(DHO_DHCP_CLIENT_IDENTIFIER);
     OptionPtr relay = query->getOption(DHO_DHCP_AGENT_OPTIONS);
     OptionPtr circuit = relay ? relay->getOption(RAI_OPTION_AGENT_CIRCUIT_ID) : OptionPtr();
@@ -289,7 +289,7 @@ std::vector<uint8_t> identifierBytes(const Pkt4Ptr& query, Host::IdentifierType 
     }
 }
 
-std::vector<Identifier> identifiersOf(const Pkt4Ptr& query) {
+std::vector<Identifier> identifiersOf(const Pkt4Ptr &query) {
     std::vector<Identifier> identifiers;
     for (Host::IdentifierType type :
          CfgMgr::instance().getCurrentCfg()->getCfgHostOperations4()->getIdentifierTypes()) {
@@ -303,11 +303,11 @@ std::vector<Identifier> identifiersOf(const Pkt4Ptr& query) {
 
 } // namespace
 
-std::vector<uint32_t> reservationsFor(const Pkt4Ptr& query, const ConstSubnet4Ptr& subnet) {
+std::vector<uint32_t> reservationsFor(const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet) {
     std::vector<uint32_t> addresses;
     const std::vector<Identifier> identifiers = identifiersOf(query);
     auto add = [&](SubnetID id) {
-        for (const Identifier& i : identifiers) {
+        for (const Identifier &i : identifiers) {
             ConstHostPtr host = HostMgr::instance().get4(id, i.first, i.second.data(), i.second.size());
             if (host) {
                 if (!host->getIPv4Reservation().isV4Zero()) {
@@ -329,20 +329,20 @@ std::vector<uint32_t> reservationsFor(const Pkt4Ptr& query, const ConstSubnet4Pt
     return addresses;
 }
 
-bool isReserved(const ConstSubnet4Ptr& subnet, uint32_t address) {
+bool isReserved(const ConstSubnet4Ptr &subnet, uint32_t address) {
     std::vector<SubnetID> places = placesOfReservations(subnet);
     return std::any_of(places.begin(), places.end(),
                        [&](SubnetID id) { return bool(HostMgr::instance().get4(id, IOAddress(address))); });
 }
 
-bool isKeptByKea(const ConstSubnet4Ptr& subnet, uint32_t address) {
+bool isKeptByKea(const ConstSubnet4Ptr &subnet, uint32_t address) {
     bool looks = subnet->getReservationsInSubnet() &&
                  (!subnet->getReservationsOutOfPool() || !subnet->inPool(Lease::TYPE_V4, IOAddress(address)));
     return looks && HostMgr::instance().get4(subnet->getID(), IOAddress(address));
 }
 
 bool hasFlexibleIdentifiers() {
-    const auto& types = CfgMgr::instance().getCurrentCfg()->getCfgHostOperations4()->getIdentifierTypes();
+    const auto &types = CfgMgr::instance().getCurrentCfg()->getCfgHostOperations4()->getIdentifierTypes();
     return std::find(types.begin(), types.end(), Host::IDENT_FLEX) != types.end();
 }
 

@@ -22,21 +22,35 @@ const isc::log::MessageID FAILOVER_FORCED = "FAILOVER_FORCED";
 
 namespace {
 
-const char* texts[] = {
-    "FAILOVER_CORE", "%1",
-    "FAILOVER_LOADED", "failover hook library loaded, %1 relationship(s)",
-    "FAILOVER_UNLOADED", "failover hook library unloaded",
-    "FAILOVER_CONFIGURATION_RISKY", "%1",
-    "FAILOVER_CONFIGURATION_FAILED", "%1",
-    "FAILOVER_DATABASE", "%1",
-    "FAILOVER_CALLOUT_FAILED", "%1 failed, the query is dropped: %2",
-    "FAILOVER_QUERY_DROPPED", "%1: %2 is not answered: %3",
-    "FAILOVER_QUERY_REFUSED", "%1: the client is refused %2: %3",
-    "FAILOVER_ADDRESS_REFUSED", "%1: %2 is not given: %3",
-    "FAILOVER_ADDRESS_REPLACED", "%1: %2 is offered in place of %3: %4",
-    "FAILOVER_LEASE_FAILED", "the lease on %1 could not be brought into Kea's database: %2",
-    "FAILOVER_LEASES_RECONCILED", "%1: Kea's database holds %2 leases of it; the failover database %3 bindings",
-    "FAILOVER_FORCED", "%1: force-state %2: %3",
+const char *texts[] = {
+    "FAILOVER_CORE",
+    "%1",
+    "FAILOVER_LOADED",
+    "failover hook library loaded, %1 relationship(s)",
+    "FAILOVER_UNLOADED",
+    "failover hook library unloaded",
+    "FAILOVER_CONFIGURATION_RISKY",
+    "%1",
+    "FAILOVER_CONFIGURATION_FAILED",
+    "%1",
+    "FAILOVER_DATABASE",
+    "%1",
+    "FAILOVER_CALLOUT_FAILED",
+    "%1 failed, the query is dropped: %2",
+    "FAILOVER_QUERY_DROPPED",
+    "%1: %2 is not answered: %3",
+    "FAILOVER_QUERY_REFUSED",
+    "%1: the client is refused %2: %3",
+    "FAILOVER_ADDRESS_REFUSED",
+    "%1: %2 is not given: %3",
+    "FAILOVER_ADDRESS_REPLACED",
+    "%1: %2 is offered in place of %3: %4",
+    "FAILOVER_LEASE_FAILED",
+    "the lease on %1 could not be brought into Kea's database: %2",
+    "FAILOVER_LEASES_RECONCILED",
+    "%1: Kea's database holds %2 leases of it; the failover database %3 bindings",
+    "FAILOVER_FORCED",
+    "%1: force-state %2: %3",
     nullptr,
 };
 
@@ -44,7 +58,7 @@ const isc::log::MessageInitializer initializer(texts);
 
 } // namespace
 
-void log(failover_severity severity, const char* text) {
+void log(failover_severity severity, const char *text) {
     switch (severity) {
     case FAILOVER_ERROR:
         LOG_ERROR(logger, FAILOVER_CORE).arg(text);

@@ -35,7 +35,7 @@ extern const isc::log::MessageID FAILOVER_LEASES_RECONCILED;
 extern const isc::log::MessageID FAILOVER_FORCED;
 
 // One line of the core's.
-void log(failover_severity severity, const char* text);
+void log(failover_severity severity, const char *text);
 
 } // namespace shim
 

@@ -24,28 +24,29 @@ struct Place {
     ConstElementPtr value;
 };
 
-[[noreturn]] void fail(const Place& place, const std::string& what) {
+[[noreturn]] void fail(const Place &place, const std::string &what) {
     isc_throw(ConfigError, place.path << " (" << place.value->getPosition().str() << "): " << what);
 }
 
-std::string typeName(const ConstElementPtr& value) {
+std::string typeName(const ConstElementPtr &value) {
     return Element::typeToName(Element::types(value->getType()));
 }
 
 // ---- Values ---------------------------------------------------------------------------------------------------------
 
-int64_t integer(const Place& place, int64_t low, int64_t high) {
+int64_t integer(const Place &place, int64_t low, int64_t high) {
     if (place.value->getType() != Element::integer) {
         fail(place, "must be an integer, not a " + typeName(place.value));
     }
     int64_t value = place.value->intValue();
     if (value < low || value > high) {
-        fail(place, "must be " + std::to_string(low) + " to " + std::to_string(high) + ", not " + std::to_string(value));
+        fail(place,
+             "must be " + std::to_string(low) + " to " + std::to_string(high) + ", not " + std::to_string(value));
     }
     return value;
 }
 
-std::string text(const Place& place, size_t longest = FAILOVER_NAME_MAX) {
+std::string text(const Place &place, size_t longest = FAILOVER_NAME_MAX) {
     if (place.value->getType() != Element::string) {
         fail(place, "must be a string, not a " + typeName(place.value));
     }
@@ -57,11 +58,11 @@ std::string text(const Place& place, size_t longest = FAILOVER_NAME_MAX) {
 }
 
 template <typename T>
-T oneOf(const Place& place, const std::map<std::string, T>& choices) {
+T oneOf(const Place &place, const std::map<std::string, T> &choices) {
     auto choice = choices.find(text(place));
     if (choice == choices.end()) {
         std::string names;
-        for (const auto& c : choices) {
+        for (const auto &c : choices) {
             names += (names.empty() ? "\"" : " or \"") + c.first + "\"";
         }
         fail(place, "must be " + names + ", not \"" + place.value->stringValue() + "\"");
@@ -69,7 +70,7 @@ T oneOf(const Place& place, const std::map<std::string, T>& choices) {
     return choice->second;
 }
 
-uint32_t address(const Place& place) {
+uint32_t address(const Place &place) {
     in_addr parsed;
     if (inet_pton(AF_INET, text(place).c_str(), &parsed) != 1) {
         fail(place, "\"" + place.value->stringValue() + "\" is no IPv4 address");
@@ -77,7 +78,7 @@ uint32_t address(const Place& place) {
     return ntohl(parsed.s_addr);
 }
 
-std::vector<ConstElementPtr> list(const Place& place) {
+std::vector<ConstElementPtr> list(const Place &place) {
     if (place.value->getType() != Element::list) {
         fail(place, "must be a list, not a " + typeName(place.value));
     }
@@ -85,13 +86,13 @@ std::vector<ConstElementPtr> list(const Place& place) {
 }
 
 // Each key of the map has one reader; a key without one is an error that lists those that there are.
-using Readers = std::map<std::string, std::function<void(const Place&)>>;
+using Readers = std::map<std::string, std::function<void(const Place &)>>;
 
-void readMap(const Place& place, const Readers& readers) {
+void readMap(const Place &place, const Readers &readers) {
     if (place.value->getType() != Element::map) {
         fail(place, "must be a map, not a " + typeName(place.value));
     }
-    for (const auto& entry : place.value->mapValue()) {
+    for (const auto &entry : place.value->mapValue()) {
         Place inner{place.path.empty() ? entry.first : place.path + "." + entry.first, entry.second};
         if (entry.first == "comment" || entry.first == "user-context") {
             continue; // Kea's own, allowed everywhere
@@ -99,7 +100,7 @@ void readMap(const Place& place, const Readers& readers) {
         auto reader = readers.find(entry.first);
         if (reader == readers.end()) {
             std::string known;
-            for (const auto& r : readers) {
+            for (const auto &r : readers) {
                 known += (known.empty() ? "" : ", ") + r.first;
             }
             fail(inner, "unknown parameter \"" + entry.first + "\"; known here are: " + known);
@@ -108,7 +109,7 @@ void readMap(const Place& place, const Readers& readers) {
     }
 }
 
-void need(const Place& place, bool given, const std::string& key) {
+void need(const Place &place, bool given, const std::string &key) {
     if (!given) {
         fail(place, "the parameter \"" + key + "\" is missing");
     }
@@ -124,22 +125,22 @@ struct Peer {
     bool has_address = false;
 };
 
-Peer parsePeer(const Place& place) {
+Peer parsePeer(const Place &place) {
     Peer peer;
     readMap(place, {
-                       {"name", [&](const Place& p) { peer.name = text(p); }},
+                       {"name", [&](const Place &p) { peer.name = text(p); }},
                        {"role",
-                        [&](const Place& p) {
-                            peer.role = oneOf<failover_role>(
-                                p, {{"primary", FAILOVER_PRIMARY}, {"secondary", FAILOVER_SECONDARY}});
+                        [&](const Place &p) {
+                            peer.role = oneOf<failover_role>(p, {{"primary", FAILOVER_PRIMARY},
+                                                                 {"secondary", FAILOVER_SECONDARY}});
                             peer.has_role = true;
                         }},
                        {"address",
-                        [&](const Place& p) {
+                        [&](const Place &p) {
                             peer.address.address = address(p);
                             peer.has_address = true;
                         }},
-                       {"port", [&](const Place& p) { peer.address.port = uint16_t(integer(p, 1, 65535)); }},
+                       {"port", [&](const Place &p) { peer.address.port = uint16_t(integer(p, 1, 65535)); }},
                    });
     need(place, !peer.name.empty(), "name");
     need(place, peer.has_role, "role");
@@ -147,10 +148,10 @@ Peer parsePeer(const Place& place) {
     return peer;
 }
 
-std::vector<Peer> parsePeers(const Place& place) {
+std::vector<Peer> parsePeers(const Place &place) {
     std::vector<Peer> peers;
     size_t i = 0;
-    for (const auto& element : list(place)) {
+    for (const auto &element : list(place)) {
         peers.push_back(parsePeer({place.path + "[" + std::to_string(i++) + "]", element}));
     }
     if (peers.size() != 2) {
@@ -170,14 +171,14 @@ std::vector<Peer> parsePeers(const Place& place) {
 }
 
 bool isLocal(uint32_t address) {
-    ifaddrs* interfaces = nullptr;
+    ifaddrs *interfaces = nullptr;
     bool found = false;
     if (getifaddrs(&interfaces) != 0) {
         return false;
     }
-    for (ifaddrs* i = interfaces; i != nullptr; i = i->ifa_next) {
+    for (ifaddrs *i = interfaces; i != nullptr; i = i->ifa_next) {
         if (i->ifa_addr != nullptr && i->ifa_addr->sa_family == AF_INET) {
-            found = found || ntohl(reinterpret_cast<sockaddr_in*>(i->ifa_addr)->sin_addr.s_addr) == address;
+            found = found || ntohl(reinterpret_cast<sockaddr_in *>(i->ifa_addr)->sin_addr.s_addr) == address;
         }
     }
     freeifaddrs(interfaces);
@@ -185,7 +186,7 @@ bool isLocal(uint32_t address) {
 }
 
 // Which of the peers is this server?
-size_t findSelf(const Place& place, const std::vector<Peer>& peers, const std::string& this_server) {
+size_t findSelf(const Place &place, const std::vector<Peer> &peers, const std::string &this_server) {
     if (!this_server.empty()) {
         for (size_t i = 0; i < peers.size(); i++) {
             if (peers[i].name == this_server) {
@@ -210,7 +211,7 @@ size_t findSelf(const Place& place, const std::vector<Peer>& peers, const std::s
 // ---- Relationship ---------------------------------------------------------------------------------------------------
 
 // 32 bytes in hexadecimal, as dhcpd writes them (ff:ff:...), or without colons.
-void parseHba(const Place& place, uint8_t hba[FAILOVER_HBA_SIZE]) {
+void parseHba(const Place &place, uint8_t hba[FAILOVER_HBA_SIZE]) {
     std::string digits;
     for (char c : text(place)) {
         if (c != ':') {
@@ -226,10 +227,10 @@ void parseHba(const Place& place, uint8_t hba[FAILOVER_HBA_SIZE]) {
     }
 }
 
-std::set<isc::dhcp::SubnetID> parseSubnets(const Place& place) {
+std::set<isc::dhcp::SubnetID> parseSubnets(const Place &place) {
     std::set<isc::dhcp::SubnetID> subnets;
     size_t i = 0;
-    for (const auto& element : list(place)) {
+    for (const auto &element : list(place)) {
         Place inner{place.path + "[" + std::to_string(i++) + "]", element};
         if (!subnets.insert(isc::dhcp::SubnetID(integer(inner, 1, UINT32_MAX - 1))).second) {
             fail(inner, "the subnet is listed twice");
@@ -241,12 +242,13 @@ std::set<isc::dhcp::SubnetID> parseSubnets(const Place& place) {
     return subnets;
 }
 
-void warnOfRisks(const RelationshipParameters& r, int64_t split, std::vector<std::string>& warnings) {
-    const failover_config& c = r.core;
+void warnOfRisks(const RelationshipParameters &r, int64_t split, std::vector<std::string> &warnings) {
+    const failover_config &c = r.core;
     std::string name = std::string("relationship \"") + c.name + "\": ";
     if (c.auto_partner_down > 0) {
-        warnings.push_back(name + "auto-partner-down: if only the link fails, both servers will take the other for down "
-                                  "and give addresses to two clients");
+        warnings.push_back(name +
+                           "auto-partner-down: if only the link fails, both servers will take the other for down "
+                           "and give addresses to two clients");
     }
     if (c.auto_partner_down > 0 && c.auto_partner_down < c.mclt) {
         warnings.push_back(name + "auto-partner-down is less than mclt");
@@ -260,9 +262,9 @@ void warnOfRisks(const RelationshipParameters& r, int64_t split, std::vector<std
     }
 }
 
-RelationshipParameters parseRelationship(const Place& place, std::vector<std::string>& warnings) {
+RelationshipParameters parseRelationship(const Place &place, std::vector<std::string> &warnings) {
     RelationshipParameters r;
-    failover_config& c = r.core;
+    failover_config &c = r.core;
     std::vector<Peer> peers;
     std::string this_server;
     int64_t split = -1;
@@ -270,40 +272,41 @@ RelationshipParameters parseRelationship(const Place& place, std::vector<std::st
     c = failover_config();
     failover_config_defaults(&c);
 
-    auto seconds = [](uint32_t& value, int64_t low, int64_t high) {
-        return [&value, low, high](const Place& p) { value = uint32_t(integer(p, low, high)); };
+    auto seconds = [](uint32_t &value, int64_t low, int64_t high) {
+        return [&value, low, high](const Place &p) { value = uint32_t(integer(p, low, high)); };
     };
     const int64_t YEAR = 366 * 86400;
-    readMap(place,
-            {
-                {"name", [&](const Place& p) { snprintf(c.name, sizeof(c.name), "%s", text(p).c_str()); }},
-                {"peers", [&](const Place& p) { peers = parsePeers(p); }},
-                {"this-server-name", [&](const Place& p) { this_server = text(p); }},
-                {"mclt", seconds(c.mclt, 1, YEAR)},
-                {"split", [&](const Place& p) { split = integer(p, 0, 256); }},
-                {"hba",
-                 [&](const Place& p) {
-                     parseHba(p, c.hba);
-                     hba = true;
-                 }},
-                {"load-balance-max-seconds", seconds(c.load_balance_max_seconds, 0, 65535)},
-                {"max-response-delay", seconds(c.max_response_delay, 9, 86400)},
-                {"max-unacked-updates", seconds(c.max_unacked_updates, 1, 65535)},
-                {"startup-delay", seconds(c.startup_delay, 1, 3600)},
-                {"auto-partner-down", seconds(c.auto_partner_down, 0, YEAR)},
-                {"interrupted-leases",
-                 [&](const Place& p) {
-                     c.interrupted_leases = oneOf<failover_interrupted_leases>(
-                         p, {{"replace", FAILOVER_REPLACE}, {"extend", FAILOVER_EXTEND}});
-                 }},
-                {"partner-down-lease-time",
-                 [&](const Place& p) { c.partner_down_full = oneOf<bool>(p, {{"mclt", false}, {"full", true}}); }},
-                {"max-lease-misbalance", seconds(c.max_lease_misbalance, 0, 100)},
-                {"max-lease-ownership", seconds(c.max_lease_ownership, 0, 100)},
-                {"min-balance", seconds(c.min_balance, 0, 86400)},
-                {"max-balance", seconds(c.max_balance, 0, 86400)},
-                {"subnets", [&](const Place& p) { r.subnets = parseSubnets(p); }},
-            });
+    readMap(place, {
+                       {"name", [&](const Place &p) { snprintf(c.name, sizeof(c.name), "%s", text(p).c_str()); }},
+                       {"peers", [&](const Place &p) { peers = parsePeers(p); }},
+                       {"this-server-name", [&](const Place &p) { this_server = text(p); }},
+                       {"mclt", seconds(c.mclt, 1, YEAR)},
+                       {"split", [&](const Place &p) { split = integer(p, 0, 256); }},
+                       {"hba",
+                        [&](const Place &p) {
+                            parseHba(p, c.hba);
+                            hba = true;
+                        }},
+                       {"load-balance-max-seconds", seconds(c.load_balance_max_seconds, 0, 65535)},
+                       {"max-response-delay", seconds(c.max_response_delay, 9, 86400)},
+                       {"max-unacked-updates", seconds(c.max_unacked_updates, 1, 65535)},
+                       {"startup-delay", seconds(c.startup_delay, 1, 3600)},
+                       {"auto-partner-down", seconds(c.auto_partner_down, 0, YEAR)},
+                       {"interrupted-leases",
+                        [&](const Place &p) {
+                            c.interrupted_leases = oneOf<failover_interrupted_leases>(p, {{"replace", FAILOVER_REPLACE},
+                                                                                          {"extend", FAILOVER_EXTEND}});
+                        }},
+                       {"partner-down-lease-time",
+                        [&](const Place &p) {
+                            c.partner_down_full = oneOf<bool>(p, {{"mclt", false}, {"full", true}});
+                        }},
+                       {"max-lease-misbalance", seconds(c.max_lease_misbalance, 0, 100)},
+                       {"max-lease-ownership", seconds(c.max_lease_ownership, 0, 100)},
+                       {"min-balance", seconds(c.min_balance, 0, 86400)},
+                       {"max-balance", seconds(c.max_balance, 0, 86400)},
+                       {"subnets", [&](const Place &p) { r.subnets = parseSubnets(p); }},
+                   });
     need(place, c.name[0] != '\0', "name");
     need(place, !peers.empty(), "peers");
     if (hba && split >= 0) {
@@ -323,7 +326,7 @@ RelationshipParameters parseRelationship(const Place& place, std::vector<std::st
 }
 
 // What two relationships may not share.
-void checkTogether(const Place& place, const std::vector<RelationshipParameters>& all) {
+void checkTogether(const Place &place, const std::vector<RelationshipParameters> &all) {
     for (size_t i = 0; i < all.size(); i++) {
         for (size_t j = i + 1; j < all.size(); j++) {
             const failover_config &a = all[i].core, &b = all[j].core;
@@ -353,7 +356,7 @@ std::string dataDirectory() {
 
 } // namespace
 
-Parameters parseParameters(const ConstElementPtr& parameters) {
+Parameters parseParameters(const ConstElementPtr &parameters) {
     Parameters result;
     result.database = dataDirectory() + "/failover.db";
     if (!parameters) {
@@ -363,17 +366,17 @@ Parameters parseParameters(const ConstElementPtr& parameters) {
     bool given = false;
     readMap(top, {
                      {"database",
-                      [&](const Place& p) {
+                      [&](const Place &p) {
                           result.database = text(p, 4000);
                           if (result.database[0] != '/') {
                               result.database = dataDirectory() + "/" + result.database;
                           }
                       }},
                      {"relationships",
-                      [&](const Place& p) {
+                      [&](const Place &p) {
                           given = true;
                           size_t i = 0;
-                          for (const auto& element : list(p)) {
+                          for (const auto &element : list(p)) {
                               Place inner{p.path + "[" + std::to_string(i++) + "]", element};
                               result.relationships.push_back(parseRelationship(inner, result.warnings));
                           }

@@ -18,7 +18,7 @@ namespace shim {
 
 struct RelationshipParameters {
     failover_config core;
-    std::string this_server;    // the names of the two peers
+    std::string this_server; // the names of the two peers
     std::string partner_server;
     std::set<isc::dhcp::SubnetID> subnets; // empty: all
 };
@@ -30,7 +30,7 @@ struct Parameters {
 };
 
 // Throws isc::ConfigError, whose text names the key and its place.
-Parameters parseParameters(const isc::data::ConstElementPtr& parameters);
+Parameters parseParameters(const isc::data::ConstElementPtr &parameters);
 
 } // namespace shim
 

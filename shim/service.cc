@@ -24,14 +24,14 @@ namespace shim {
 namespace {
 
 // The process is told from its successor by a random id in its environment, which outlives a reload of this library.
-const char* const PROCESS_VARIABLE = "KEA_FAILOVER_PROCESS";
+const char *const PROCESS_VARIABLE = "KEA_FAILOVER_PROCESS";
 const int STORE_WAIT_MS = 2000;
 const int SHUTDOWN_WAIT_MS = 1000;
 const int64_t STATISTICS_MS = 1000;
 const size_t LEASE_PAGE = 1000;
 
 std::string processId() {
-    const char* known = getenv(PROCESS_VARIABLE);
+    const char *known = getenv(PROCESS_VARIABLE);
     if (known != nullptr && strlen(known) == 32) {
         return known;
     }
@@ -41,7 +41,7 @@ std::string processId() {
     return id;
 }
 
-std::string quoted(const std::string& name) {
+std::string quoted(const std::string &name) {
     return "relationship \"" + name + "\"";
 }
 
@@ -50,56 +50,55 @@ std::string quoted(const std::string& name) {
 // ---- Events of the transport, all on the main thread ---------------------------------------------------------------
 
 struct TransportEvents {
-    static Service& self(void* context) {
-        return *static_cast<Service*>(context);
+    static Service &self(void *context) {
+        return *static_cast<Service *>(context);
     }
-    static Relationship& of(void* context, int peer) {
+    static Relationship &of(void *context, int peer) {
         return *self(context).relationships_[size_t(peer)];
     }
-    static bool opened(void* context, int peer, int connection, bool dialled) {
-        Relationship& r = of(context, peer);
-        bool welcome = r.with([&](failover* core, failover_clock now) {
-            return failover_connected(core, connection, dialled, now);
-        });
+    static bool opened(void *context, int peer, int connection, bool dialled) {
+        Relationship &r = of(context, peer);
+        bool welcome = r.with(
+            [&](failover *core, failover_clock now) { return failover_connected(core, connection, dialled, now); });
         if (welcome) {
             r.connections.push_back(connection);
         }
         return welcome;
     }
-    static bool accepted(void* context, int peer, int connection) {
+    static bool accepted(void *context, int peer, int connection) {
         return opened(context, peer, connection, false);
     }
-    static bool dialled(void* context, int peer, int connection) {
+    static bool dialled(void *context, int peer, int connection) {
         return opened(context, peer, connection, true);
     }
-    static void dialFailed(void* context, int peer, const char* why) {
-        of(context, peer).with([&](failover* core, failover_clock now) { failover_dial_failed(core, why, now); });
+    static void dialFailed(void *context, int peer, const char *why) {
+        of(context, peer).with([&](failover *core, failover_clock now) { failover_dial_failed(core, why, now); });
     }
-    static void received(void* context, int peer, int connection, const uint8_t* data, size_t length) {
-        of(context, peer).with([&](failover* core, failover_clock now) {
+    static void received(void *context, int peer, int connection, const uint8_t *data, size_t length) {
+        of(context, peer).with([&](failover *core, failover_clock now) {
             failover_received(core, connection, data, length, now);
         });
     }
-    static void forget(Relationship& r, int connection) {
-        auto& all = r.connections;
+    static void forget(Relationship &r, int connection) {
+        auto &all = r.connections;
         all.erase(std::remove(all.begin(), all.end(), connection), all.end());
     }
-    static void closed(void* context, int peer, int connection, const char* why) {
-        Relationship& r = of(context, peer);
+    static void closed(void *context, int peer, int connection, const char *why) {
+        Relationship &r = of(context, peer);
         forget(r, connection);
-        r.with([&](failover* core, failover_clock now) { failover_disconnected(core, connection, why, now); });
+        r.with([&](failover *core, failover_clock now) { failover_disconnected(core, connection, why, now); });
     }
-    static void woken(void* context) {
+    static void woken(void *context) {
         self(context).pump();
     }
-    static void log(void*, failover_severity severity, const char* text) {
+    static void log(void *, failover_severity severity, const char *text) {
         shim::log(severity, text);
     }
 };
 
 // ---- Relationship ---------------------------------------------------------------------------------------------------
 
-Relationship::Relationship(Service& service, const RelationshipParameters& p)
+Relationship::Relationship(Service &service, const RelationshipParameters &p)
     : parameters(p), name_(p.core.name), service_(service) {
 }
 
@@ -108,15 +107,15 @@ Relationship::~Relationship() {
 }
 
 Relationship::Lines::~Lines() {
-    for (const auto& [severity, text] : all) {
+    for (const auto &[severity, text] : all) {
         log(severity, text.c_str());
     }
 }
 
 // ---- Start ----------------------------------------------------------------------------------------------------------
 
-Service::Service(const Parameters& parameters) : database_(parameters.database) {
-    for (const RelationshipParameters& p : parameters.relationships) {
+Service::Service(const Parameters &parameters) : database_(parameters.database) {
+    for (const RelationshipParameters &p : parameters.relationships) {
         relationships_.push_back(std::make_unique<Relationship>(*this, p));
     }
 }
@@ -125,19 +124,19 @@ Service::~Service() {
     stop();
 }
 
-void Service::store(void* context, uint64_t sequence, const failover_record* record, const failover_binding* binding) {
-    auto* r = static_cast<Relationship*>(context);
+void Service::store(void *context, uint64_t sequence, const failover_record *record, const failover_binding *binding) {
+    auto *r = static_cast<Relationship *>(context);
     failover_store_put(r->service_.store_, r->store, sequence, record, binding);
 }
 
-void Service::logCore(void* context, failover_severity severity, const char* text) {
-    static_cast<Relationship*>(context)->lines_.all.emplace_back(severity, text);
+void Service::logCore(void *context, failover_severity severity, const char *text) {
+    static_cast<Relationship *>(context)->lines_.all.emplace_back(severity, text);
 }
 
 // ---- Subnets --------------------------------------------------------------------------------------------------------
 
-void Service::checkSubnets(const SrvConfigPtr& config) {
-    for (const auto& r : relationships_) {
+void Service::checkSubnets(const SrvConfigPtr &config) {
+    for (const auto &r : relationships_) {
         for (SubnetID id : r->parameters.subnets) {
             if (!config->getCfgSubnets4()->getSubnet(id)) {
                 isc_throw(ConfigError, quoted(r->name()) << ": there is no subnet " << id);
@@ -146,33 +145,34 @@ void Service::checkSubnets(const SrvConfigPtr& config) {
     }
 }
 
-void Service::warnOfSubnet(const Subnet4Ptr& subnet, const Relationship& relationship) {
+void Service::warnOfSubnet(const Subnet4Ptr &subnet, const Relationship &relationship) {
     std::string where = quoted(relationship.name()) + ", subnet " + std::to_string(subnet->getID()) + ": ";
     bool caches = !subnet->getCacheThreshold().unspecified() || !subnet->getCacheMaxAge().unspecified();
     if (caches && relationship.parameters.core.mclt < subnet->getValid().get()) {
         LOG_WARN(logger, FAILOVER_CONFIGURATION_RISKY)
-            .arg(where + "lease caching with an MCLT below the lease time: renewals answered from the cache don't reach "
-                         "the partner, so leases stay at the MCLT for longer");
+            .arg(where +
+                 "lease caching with an MCLT below the lease time: renewals answered from the cache don't reach "
+                 "the partner, so leases stay at the MCLT for longer");
     }
 }
 
-void Service::coverSubnets(const SrvConfigPtr& config) {
-    for (const Subnet4Ptr& subnet : *config->getCfgSubnets4()->getAll()) {
-        for (const auto& r : relationships_) {
-            const auto& wanted = r->parameters.subnets;
+void Service::coverSubnets(const SrvConfigPtr &config) {
+    for (const Subnet4Ptr &subnet : *config->getCfgSubnets4()->getAll()) {
+        for (const auto &r : relationships_) {
+            const auto &wanted = r->parameters.subnets;
             if (wanted.empty() || wanted.count(subnet->getID()) > 0) {
-                CoveredSubnet& covered = subnets_[subnet->getID()];
+                CoveredSubnet &covered = subnets_[subnet->getID()];
                 covered.relationship = r.get();
                 warnOfSubnet(subnet, *r);
             }
         }
     }
-    for (auto& [id, covered] : subnets_) {
+    for (auto &[id, covered] : subnets_) {
         SharedNetwork4Ptr network;
         config->getCfgSubnets4()->getSubnet(id)->getSharedNetwork(network);
         covered.network = {id};
         if (network) {
-            for (const Subnet4Ptr& sibling : *network->getAllSubnets()) {
+            for (const Subnet4Ptr &sibling : *network->getAllSubnets()) {
                 covered.network.insert(sibling->getID());
             }
         }
@@ -184,13 +184,13 @@ void Service::coverSubnets(const SrvConfigPtr& config) {
                                            << " of the same shared network, and Kea moves clients between them");
             }
             covered.network_ids.push_back(sibling);
-            covered.may_have_reservations =
-                covered.may_have_reservations || mayHaveReservations(config, config->getCfgSubnets4()->getSubnet(sibling));
+            covered.may_have_reservations = covered.may_have_reservations ||
+                                            mayHaveReservations(config, config->getCfgSubnets4()->getSubnet(sibling));
         }
     }
 }
 
-const CoveredSubnet* Service::covering(SubnetID subnet) const {
+const CoveredSubnet *Service::covering(SubnetID subnet) const {
     auto found = subnets_.find(subnet);
     return started_ && found != subnets_.end() ? &found->second : nullptr;
 }
@@ -198,7 +198,7 @@ const CoveredSubnet* Service::covering(SubnetID subnet) const {
 namespace {
 
 // Do these parameters of a library, which were good once, make a relationship cover the subnet?
-bool coveredBy(const ConstElementPtr& parameters, SubnetID subnet) {
+bool coveredBy(const ConstElementPtr &parameters, SubnetID subnet) {
     ConstElementPtr relationships;
     if (parameters && parameters->getType() == Element::map) {
         relationships = parameters->get("relationships");
@@ -206,12 +206,12 @@ bool coveredBy(const ConstElementPtr& parameters, SubnetID subnet) {
     if (!relationships || relationships->getType() != Element::list) {
         return false; // another library's
     }
-    for (const auto& relationship : relationships->listValue()) {
+    for (const auto &relationship : relationships->listValue()) {
         ConstElementPtr subnets = relationship->get("subnets");
         if (!subnets) {
             return true;
         }
-        for (const auto& id : subnets->listValue()) {
+        for (const auto &id : subnets->listValue()) {
             if (id->intValue() == int64_t(subnet)) {
                 return true;
             }
@@ -226,13 +226,13 @@ bool Service::isOrphan(SubnetID subnet) const {
     if (started_) {
         return false;
     }
-    for (const auto& r : relationships_) {
+    for (const auto &r : relationships_) {
         if (r->parameters.subnets.empty() || r->parameters.subnets.count(subnet) > 0) {
             return true;
         }
     }
     // When a reconfiguration fails Kea serves on with the one before, in which other subnets may have been covered.
-    for (const auto& library : CfgMgr::instance().getCurrentCfg()->getHooksConfig().get()) {
+    for (const auto &library : CfgMgr::instance().getCurrentCfg()->getHooksConfig().get()) {
         if (coveredBy(library.second, subnet)) {
             return true;
         }
@@ -240,8 +240,8 @@ bool Service::isOrphan(SubnetID subnet) const {
     return false;
 }
 
-Relationship* Service::find(const std::string& name) const {
-    for (const auto& r : relationships_) {
+Relationship *Service::find(const std::string &name) const {
+    for (const auto &r : relationships_) {
         if (r->name() == name) {
             return r.get();
         }
@@ -261,7 +261,7 @@ void Service::openStore() {
     if (result == FAILOVER_STORE_PUT_ASIDE) { // that it can't be written the core will say
         LOG_ERROR(logger, FAILOVER_DATABASE).arg(why.text);
     }
-    for (const auto& r : relationships_) {
+    for (const auto &r : relationships_) {
         r->store = failover_store_relationship(store_, r->name().c_str());
         if (r->store < 0) {
             isc_throw(ConfigError, "out of memory");
@@ -270,19 +270,20 @@ void Service::openStore() {
 }
 
 // Declares the pools, with the record or without one, and the reservations in them.
-void Service::build(Relationship& r, const SrvConfigPtr& config, const failover_record* record) {
+void Service::build(Relationship &r, const SrvConfigPtr &config, const failover_record *record) {
     failover_host host{&r, store, logCore};
     failover_destroy(r.core_);
     r.core_ = failover_create(&r.parameters.core, &host);
     if (r.core_ == nullptr) {
         isc_throw(ConfigError, "out of memory");
     }
-    for (const auto& [id, covered] : subnets_) {
+    for (const auto &[id, covered] : subnets_) {
         if (covered.relationship != &r) {
             continue;
         }
-        for (const PoolPtr& pool : config->getCfgSubnets4()->getSubnet(id)->getPools(Lease::TYPE_V4)) {
-            if (!failover_add_pool(r.core_, id, pool->getFirstAddress().toUint32(), pool->getLastAddress().toUint32())) {
+        for (const PoolPtr &pool : config->getCfgSubnets4()->getSubnet(id)->getPools(Lease::TYPE_V4)) {
+            if (!failover_add_pool(r.core_, id, pool->getFirstAddress().toUint32(),
+                                   pool->getLastAddress().toUint32())) {
                 isc_throw(ConfigError, quoted(r.name()) << ": the pool " << pool->toText()
                                                         << " overlaps another one, or memory is short");
             }
@@ -296,13 +297,13 @@ void Service::build(Relationship& r, const SrvConfigPtr& config, const failover_
 namespace {
 
 struct Restoring {
-    failover* core;
+    failover *core;
     std::vector<uint32_t> strangers; // addresses that are in no pool any more
     size_t count = 0;
 };
 
-void restoreBinding(void* context, const failover_binding* binding) {
-    auto* restoring = static_cast<Restoring*>(context);
+void restoreBinding(void *context, const failover_binding *binding) {
+    auto *restoring = static_cast<Restoring *>(context);
     restoring->count++;
     if (!failover_restore_binding(restoring->core, binding)) {
         restoring->strangers.push_back(binding->address);
@@ -314,7 +315,7 @@ class Damaged {};
 
 } // namespace
 
-void Service::restore(Relationship& r, const SrvConfigPtr& config) {
+void Service::restore(Relationship &r, const SrvConfigPtr &config) {
     failover_record record;
     failover_store_found found = failover_store_load(store_, r.store, &record);
     if (found == FAILOVER_STORE_DAMAGED) {
@@ -335,7 +336,7 @@ void Service::restore(Relationship& r, const SrvConfigPtr& config) {
                      " bindings of addresses that are in no pool any more are dropped");
         }
     }
-    for (const auto& [id, covered] : subnets_) {
+    for (const auto &[id, covered] : subnets_) {
         if (covered.relationship == &r) {
             for (uint32_t address : reservedAddresses(config, config->getCfgSubnets4()->getSubnet(id))) {
                 failover_reserve(r.core_, address);
@@ -344,13 +345,13 @@ void Service::restore(Relationship& r, const SrvConfigPtr& config) {
     }
 }
 
-void Service::restoreAll(const SrvConfigPtr& config) {
+void Service::restoreAll(const SrvConfigPtr &config) {
     try {
-        for (const auto& r : relationships_) {
+        for (const auto &r : relationships_) {
             restore(*r, config);
         }
         return;
-    } catch (const Damaged&) {
+    } catch (const Damaged &) {
         failover_why why;
         bool done = failover_store_put_aside(store_, &why);
         LOG_ERROR(logger, FAILOVER_DATABASE).arg(std::string("the failover database is damaged; ") + why.text);
@@ -358,35 +359,35 @@ void Service::restoreAll(const SrvConfigPtr& config) {
             isc_throw(ConfigError, "database: " << why.text);
         }
     }
-    for (const auto& r : relationships_) {
+    for (const auto &r : relationships_) {
         restore(*r, config);
     }
 }
 
-void Service::reconcile(Relationship& r) {
+void Service::reconcile(Relationship &r) {
     size_t rows = 0;
-    for (const auto& [id, covered] : subnets_) {
+    for (const auto &[id, covered] : subnets_) {
         if (covered.relationship != &r) {
             continue;
         }
-        for (const Lease4Ptr& row : LeaseMgrFactory::instance().getLeases4(id)) {
+        for (const Lease4Ptr &row : LeaseMgrFactory::instance().getLeases4(id)) {
             failover_lease lease = toLease(*row);
-            r.with([&](failover* core, failover_clock now) { failover_adopt(core, &lease, now); });
+            r.with([&](failover *core, failover_clock now) { failover_adopt(core, &lease, now); });
             rows++;
         }
     }
-    r.with([&](failover* core, failover_clock now) { failover_adopted_all(core, now); });
+    r.with([&](failover *core, failover_clock now) { failover_adopted_all(core, now); });
     failover_status status;
-    r.with([&](failover* core, failover_clock now) { failover_get_status(core, now, &status); });
+    r.with([&](failover *core, failover_clock now) { failover_get_status(core, now, &status); });
     LOG_INFO(logger, FAILOVER_LEASES_RECONCILED).arg(r.name()).arg(rows).arg(status.by_status[FAILOVER_ACTIVE]);
 }
 
 void Service::adoptRow(uint32_t address) {
     Lease4Ptr row = LeaseMgrFactory::instance().getLease4(IOAddress(address));
-    const CoveredSubnet* covered = row ? covering(row->subnet_id_) : nullptr;
+    const CoveredSubnet *covered = row ? covering(row->subnet_id_) : nullptr;
     if (covered != nullptr) {
         failover_lease lease = toLease(*row);
-        covered->relationship->with([&](failover* core, failover_clock now) { failover_adopt(core, &lease, now); });
+        covered->relationship->with([&](failover *core, failover_clock now) { failover_adopt(core, &lease, now); });
         wake();
     }
 }
@@ -407,26 +408,25 @@ void Service::openTransport() {
     }
 }
 
-void Service::start(const SrvConfigPtr& config) {
+void Service::start(const SrvConfigPtr &config) {
     checkSubnets(config);
     coverSubnets(config);
     openTransport();
     openStore();
     restoreAll(config);
     std::string process = processId();
-    for (const auto& r : relationships_) {
-        r->with([&](failover* core, failover_clock now) { failover_start(core, process.c_str(), now); });
+    for (const auto &r : relationships_) {
+        r->with([&](failover *core, failover_clock now) { failover_start(core, process.c_str(), now); });
         reconcile(*r);
     }
-    for (const auto& r : relationships_) {
+    for (const auto &r : relationships_) {
         r->peer = failover_transport_add_peer(transport_, r->parameters.core.local, r->parameters.core.partner);
         if (r->peer < 0) {
             isc_throw(ConfigError, "out of memory");
         }
     }
-    isc::dhcp::IfaceMgr::instance().addExternalSocket(failover_transport_fd(transport_), [this](int) {
-        failover_transport_dispatch(transport_);
-    });
+    isc::dhcp::IfaceMgr::instance().addExternalSocket(failover_transport_fd(transport_),
+                                                      [this](int) { failover_transport_dispatch(transport_); });
     started_ = true;
     wake();
 }
@@ -435,8 +435,8 @@ void Service::stop() {
     if (started_) {
         started_ = false;
         isc::dhcp::IfaceMgr::instance().deleteExternalSocket(failover_transport_fd(transport_));
-        for (const auto& r : relationships_) {
-            r->with([](failover* core, failover_clock now) { failover_stop(core, now); });
+        for (const auto &r : relationships_) {
+            r->with([](failover *core, failover_clock now) { failover_stop(core, now); });
         }
     }
     failover_store_close(store_);
@@ -451,10 +451,10 @@ void Service::wake() {
     failover_transport_wake(transport_);
 }
 
-void Service::sendOutput(Relationship& r, int connection, failover_clock) {
+void Service::sendOutput(Relationship &r, int connection, failover_clock) {
     static uint8_t buffer[32 * FAILOVER_MESSAGE_SIZE_MAX];
     while (failover_transport_room(transport_, connection) >= sizeof(buffer)) {
-        size_t size = r.with([&](failover* core, failover_clock now) {
+        size_t size = r.with([&](failover *core, failover_clock now) {
             return failover_output(core, connection, buffer, sizeof(buffer), now);
         });
         if (size == 0) {
@@ -464,11 +464,11 @@ void Service::sendOutput(Relationship& r, int connection, failover_clock) {
     }
 }
 
-void Service::pump(Relationship& r) {
+void Service::pump(Relationship &r) {
     failover_why why;
     bool works = failover_store_works(store_, &why);
     uint64_t committed = failover_store_committed(store_, r.store);
-    r.with([&](failover* core, failover_clock now) {
+    r.with([&](failover *core, failover_clock now) {
         failover_storing(core, works, why.text);
         failover_committed(core, committed, now);
         failover_tick(core, now);
@@ -477,7 +477,7 @@ void Service::pump(Relationship& r) {
         sendOutput(r, connection, failover_transport_now());
     }
     failover_action action;
-    while (r.with([&](failover* core, failover_clock) { return failover_next_action(core, &action); })) {
+    while (r.with([&](failover *core, failover_clock) { return failover_next_action(core, &action); })) {
         if (action.type == FAILOVER_ACTION_DIAL) {
             failover_transport_dial(transport_, r.peer);
         } else {
@@ -486,10 +486,9 @@ void Service::pump(Relationship& r) {
         }
     }
     failover_lease_change change;
-    while (r.with([&](failover* core, failover_clock) { return failover_next_lease(core, &change); })) {
-        uint32_t subnet = r.with([&](failover* core, failover_clock) {
-            return failover_subnet_of(core, change.lease.address);
-        });
+    while (r.with([&](failover *core, failover_clock) { return failover_next_lease(core, &change); })) {
+        uint32_t subnet =
+            r.with([&](failover *core, failover_clock) { return failover_subnet_of(core, change.lease.address); });
         applyChange(change, subnet, subnets_[subnet].network);
     }
 }
@@ -497,12 +496,12 @@ void Service::pump(Relationship& r) {
 void Service::pump() {
     int64_t deadline = INT64_MAX;
     bool statistics = failover_transport_now().mono >= next_statistics_;
-    for (const auto& r : relationships_) {
+    for (const auto &r : relationships_) {
         pump(*r);
-        deadline = std::min(deadline, r->with([](failover* core, failover_clock) { return failover_deadline(core); }));
+        deadline = std::min(deadline, r->with([](failover *core, failover_clock) { return failover_deadline(core); }));
         if (statistics) {
             failover_status status;
-            r->with([&](failover* core, failover_clock now) { failover_get_status(core, now, &status); });
+            r->with([&](failover *core, failover_clock now) { failover_get_status(core, now, &status); });
             publish(*r, status);
         }
     }
@@ -512,8 +511,8 @@ void Service::pump() {
     failover_transport_set_deadline(transport_, std::min(deadline, next_statistics_));
 }
 
-void Service::publish(Relationship& r, const failover_status& s) {
-    auto set = [&](const char* what, uint64_t value) {
+void Service::publish(Relationship &r, const failover_status &s) {
+    auto set = [&](const char *what, uint64_t value) {
         isc::stats::StatsMgr::instance().setValue("failover[" + r.name() + "]." + what, int64_t(value));
     };
     set("state", s.state);
@@ -539,9 +538,9 @@ void Service::publish(Relationship& r, const failover_status& s) {
 
 // ---- Forcing --------------------------------------------------------------------------------------------------------
 
-bool Service::storeNow(Relationship& r, const failover_plan& plan) {
+bool Service::storeNow(Relationship &r, const failover_plan &plan) {
     uint64_t sequence = 0;
-    r.with([&](failover* core, failover_clock) {
+    r.with([&](failover *core, failover_clock) {
         sequence = failover_take_sequence(core);
         failover_store_put(store_, r.store, sequence, &plan.record, nullptr);
     });
@@ -549,17 +548,17 @@ bool Service::storeNow(Relationship& r, const failover_plan& plan) {
         return true;
     }
     // It may still reach the disk; what is in force follows it there.
-    r.with([&](failover* core, failover_clock) {
+    r.with([&](failover *core, failover_clock) {
         failover_store_put(store_, r.store, failover_take_sequence(core), failover_get_record(core), nullptr);
     });
     return false;
 }
 
-void Service::flushShutdown(Relationship& r) {
+void Service::flushShutdown(Relationship &r) {
     failover_clock end = failover_transport_now();
     end.mono += SHUTDOWN_WAIT_MS;
-    while (r.with([](failover* core, failover_clock) { return failover_shutdown_unsent(core); })) {
-        uint64_t sequence = r.with([](failover* core, failover_clock) { return failover_sequence(core); });
+    while (r.with([](failover *core, failover_clock) { return failover_shutdown_unsent(core); })) {
+        uint64_t sequence = r.with([](failover *core, failover_clock) { return failover_sequence(core); });
         int left = int(end.mono - failover_transport_now().mono);
         if (left <= 0 || !failover_store_wait(store_, r.store, sequence, left)) {
             return;
@@ -568,7 +567,7 @@ void Service::flushShutdown(Relationship& r) {
     }
 }
 
-bool Service::listens(const Relationship& r) const {
+bool Service::listens(const Relationship &r) const {
     return failover_transport_listens(transport_, r.peer);
 }
 

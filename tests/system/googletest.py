@@ -132,7 +132,10 @@ def collect(session, paths):
     for path in paths:
         program = Program(path)
         name = os.path.basename(path)
+        first = len(items)
         for case in program.cases:
             items.append(Case.from_parent(session, name=f"{name}::{case}", program=program, case=case))
         items.append(Ending.from_parent(session, name=f"{name}::ends in order", program=program))
+        for item in items[first:]:
+            item.add_marker(pytest.mark.xdist_group(name))      # where tests run side by side: the program runs once
     return items

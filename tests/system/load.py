@@ -82,9 +82,9 @@ class Life:
     def _extend(self, now):
         """RENEWING or REBINDING."""
         lease = self.lease
-        limit = lease.t2 if now < lease.t2 else lease.until
-        self.again = max(now + (limit - now) / 2, now + RENEWAL_INTERVAL)
+        self.again = max(now + (lease.until - now) / 2, now + RENEWAL_INTERVAL)
         if now < lease.t2:
+            self.again = min(max(now + (lease.t2 - now) / 2, now + RENEWAL_INTERVAL), lease.t2)
             hosts = [host for host in self.load.bed.hosts.values() if host.address == lease.server]
             self._send(packet.REQUEST, to=Somewhere(hosts[0]), unicast=True, ciaddr=lease.address)
         else:

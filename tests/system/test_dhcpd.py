@@ -381,6 +381,7 @@ def test_dhcpd_is_forced_to_partner_down_while_we_live(mixed):
     """Rule 7: always recover when that comes over a live link in normal."""
     pair = mixed(mclt=SHORT).start()
     client, lease = known_lease(pair, pair.ours)
+    wait_time(lease.at + 8)     # else the client may have taken either server's answer last, and the later end stands
     mark = pair.said.mark()
     pair.theirs.force_state("partner-down")
     pair.said.wait(STATE, pair.ours, since=mark, state="recover")
@@ -584,7 +585,7 @@ def test_resolution_is_interrupted_and_dhcpd_returns(mixed):
     mark = pair.said.mark()
     pair.theirs.start()
     assert_normal_again(pair, renewed, *now[1:])
-    assert pair.said.states(pair.ours, mark)[:2] == ["resolution-interrupted", "potential-conflict"]
+    assert pair.said.states(pair.ours, mark)[0] == "potential-conflict", "9.11: where it goes as soon as they talk again"
 
 
 def test_resolution_is_interrupted_and_we_return(mixed):

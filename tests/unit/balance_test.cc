@@ -29,8 +29,7 @@ failover_client client_of(failover_role role, unsigned n) {
 class Balance : public Pair {
 protected:
     uint32_t moved() {
-        return uint32_t(failover_get_counters(p->core_)->updates_sent +
-                        failover_get_counters(s->core_)->updates_sent);
+        return uint32_t(failover_get_counters(p->core_)->updates_sent + failover_get_counters(s->core_)->updates_sent);
     }
     size_t poolresps() const {
         size_t count = 0;
@@ -126,9 +125,8 @@ TEST_P(FirstDivision, IsNotTouchedWhenBothTimersStrikeAtOnce) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Pools, FirstDivision,
-                         ::testing::Values(Division{1, 1, 0}, Division{2, 1, 1}, Division{3, 2, 1},
-                                           Division{4, 2, 2}, Division{11, 6, 5}, Division{20, 10, 10},
-                                           Division{255, 128, 127}),
+                         ::testing::Values(Division{1, 1, 0}, Division{2, 1, 1}, Division{3, 2, 1}, Division{4, 2, 2},
+                                           Division{11, 6, 5}, Division{20, 10, 10}, Division{255, 128, 127}),
                          [](const auto &info) { return "Of" + std::to_string(info.param.addresses); });
 
 TEST_F(Balance, TheSplitOfClientsDoesNotChangeTheDivisionOfAddresses) {
@@ -448,8 +446,8 @@ protected:
     // The partner leases this address.
     void partner_leases(uint32_t n, unsigned client) {
         failover_client c = make_client(client);
-        EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + n, FAILOVER_ACTIVE, &c, now.wall + 3600, now.wall + 7200,
-                                    now.wall, now.wall)));
+        EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + n, FAILOVER_ACTIVE, &c, now.wall + 3600, now.wall + 7200, now.wall,
+                                    now.wall)));
     }
 };
 
@@ -676,8 +674,7 @@ TEST_F(BalanceWire, AGiftIsNobodysWhileItsRecordIsNotOnDisk) {
         EXPECT_GE(failover_next_own(x->core_, POOL_FIRST, now), POOL_FIRST + 10);
     }
     for (uint32_t n = 0; n < 10; n++) {
-        EXPECT_EQ(0u, bind(make_client(n), POOL_FIRST + n))
-            << "given away, though the partner doesn't know yet";
+        EXPECT_EQ(0u, bind(make_client(n), POOL_FIRST + n)) << "given away, though the partner doesn't know yet";
     }
     x->disk_works_ = true;
     run();
@@ -764,8 +761,7 @@ TEST_F(BalanceWire, APartnersGiftIsOursOnceItIsAccepted) {
 TEST_F(BalanceWire, AGiftWithAFutureEndIsNotUsedBeforeThat) {
     make_known(FAILOVER_SECONDARY, FAILOVER_NORMAL, 20);
     meet();
-    EXPECT_EQ(0,
-              verdict(bndupd(POOL_FIRST + 15, FAILOVER_BACKUP, nullptr, now.wall + 20, now.wall, now.wall)));
+    EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + 15, FAILOVER_BACKUP, nullptr, now.wall + 20, now.wall, now.wall)));
     EXPECT_EQ(FAILOVER_MINE, x->binding(POOL_FIRST + 15).owner);
     EXPECT_EQ(10u, failover_own_free(x->core_, POOL_FIRST, now));
     EXPECT_EQ(0u, bind(make_client(1), POOL_FIRST + 15));

@@ -87,12 +87,7 @@ using Numbers = std::vector<uint32_t>;
 // ---- Pools ----
 
 TEST(Binding, PoolsMayBeAddedInAnyOrder) {
-    std::vector<std::pair<uint32_t, uint32_t>> pools = {
-        {10,  19 },
-        {30,  39 },
-        {40,  40 },
-        {100, 199}
-    };
+    std::vector<std::pair<uint32_t, uint32_t>> pools = {{10, 19}, {30, 39}, {40, 40}, {100, 199}};
     std::sort(pools.begin(), pools.end());
     do {
         Table table;
@@ -102,8 +97,8 @@ TEST(Binding, PoolsMayBeAddedInAnyOrder) {
         ASSERT_TRUE(table_build(&table.t, FAILOVER_MINE));
         EXPECT_EQ(10u + 10 + 1 + 100, table.t.entry_count);
         for (uint32_t a = 0; a < 300; a++) {
-            auto inside = std::find_if(pools.begin(), pools.end(),
-                                       [&](auto &p) { return p.first <= a && a <= p.second; });
+            auto inside =
+                std::find_if(pools.begin(), pools.end(), [&](auto &p) { return p.first <= a && a <= p.second; });
             entry *e = table_find(&table.t, FIRST + a);
             ASSERT_EQ(inside != pools.end(), e != nullptr) << a;
             if (e != nullptr) {
@@ -314,8 +309,7 @@ TEST(Binding, RandomChangesKeepListsAndCounts) {
         ASSERT_EQ(0, memcmp(by_status, table.t.by_status, sizeof(by_status)));
         ASSERT_EQ(reserved, table.t.reserved);
         for (int owner = 0; owner < 3; owner++) {
-            ASSERT_EQ(Numbers(model[owner].begin(), model[owner].end()),
-                      table.free_list(failover_owner(owner)));
+            ASSERT_EQ(Numbers(model[owner].begin(), model[owner].end()), table.free_list(failover_owner(owner)));
             ASSERT_EQ(free_count[owner], table.t.pools[0].free_count[owner]);
         }
     }
@@ -454,9 +448,10 @@ TEST(Binding, AClientIsKeptAsItIs) {
     Table table(1);
     entry &e = table.at(0);
     std::string zeros("\0\0\1\0", 4);
-    const failover_client clients[] = {
-        client_of("", "x"), client_of("\1mac", ""), client_of("\1mac", "id"), client_of(zeros, zeros),
-        client_of(std::string(FAILOVER_HARDWARE_MAX, 'h'), std::string(FAILOVER_CLIENT_ID_MAX, 'i'))};
+    const failover_client clients[] = {client_of("", "x"), client_of("\1mac", ""), client_of("\1mac", "id"),
+                                       client_of(zeros, zeros),
+                                       client_of(std::string(FAILOVER_HARDWARE_MAX, 'h'),
+                                                 std::string(FAILOVER_CLIENT_ID_MAX, 'i'))};
     for (const failover_client &c : clients) {
         ASSERT_TRUE(entry_set_client(&e, &c));
         failover_client back;
@@ -494,21 +489,20 @@ TEST(Binding, TheSameClientIsTheSameIdentifierOrElseTheSameHardware) {
         const char *why;
     };
     const Case cases[] = {
-        {client_of("\1A", "id1"), client_of("\1A",  "id1"),  true,  "all the same"                        },
-        {client_of("\1A", "id1"), client_of("\1B",  "id1"),  true,  "one identifier, another network card"},
-        {client_of("\1A", "id1"), client_of("\1A",  "id2"),  false, "two systems on one network card"     },
-        {client_of("\1A", ""),    client_of("\1A",  ""),     true,  "no identifiers, one network card"    },
-        {client_of("\1A", ""),    client_of("\1B",  ""),     false, "no identifiers, two network cards"   },
-        {client_of("\1A", "id1"), client_of("\1A",  ""),     true,  "only one sent its identifier"        },
-        {client_of("\1A", "id1"), client_of("\1B",  ""),     false,
-         "only one sent its identifier, and they differ"                                                  },
-        {client_of("\1A", ""),    client_of("\6A",  ""),     false, "another hardware type"               },
-        {client_of("\1A", ""),    client_of("\1AB", ""),     false, "another length"                      },
-        {client_of("",    "id1"), client_of("",     "id1"),  true,  "identifiers alone"                   },
-        {client_of("",    "id1"), client_of("",     "id12"), false, "another length of the identifier"    },
-        {client_of("",    "id1"), client_of("\1A",  ""),     false, "nothing to compare"                  },
-        {client_of("",    ""),    client_of("",     ""),     false, "nobody is nobody's client"           },
-        {client_of("\1A", "id1"), client_of("",     ""),     false, "nobody"                              },
+        {client_of("\1A", "id1"), client_of("\1A", "id1"), true, "all the same"},
+        {client_of("\1A", "id1"), client_of("\1B", "id1"), true, "one identifier, another network card"},
+        {client_of("\1A", "id1"), client_of("\1A", "id2"), false, "two systems on one network card"},
+        {client_of("\1A", ""), client_of("\1A", ""), true, "no identifiers, one network card"},
+        {client_of("\1A", ""), client_of("\1B", ""), false, "no identifiers, two network cards"},
+        {client_of("\1A", "id1"), client_of("\1A", ""), true, "only one sent its identifier"},
+        {client_of("\1A", "id1"), client_of("\1B", ""), false, "only one sent its identifier, and they differ"},
+        {client_of("\1A", ""), client_of("\6A", ""), false, "another hardware type"},
+        {client_of("\1A", ""), client_of("\1AB", ""), false, "another length"},
+        {client_of("", "id1"), client_of("", "id1"), true, "identifiers alone"},
+        {client_of("", "id1"), client_of("", "id12"), false, "another length of the identifier"},
+        {client_of("", "id1"), client_of("\1A", ""), false, "nothing to compare"},
+        {client_of("", ""), client_of("", ""), false, "nobody is nobody's client"},
+        {client_of("\1A", "id1"), client_of("", ""), false, "nobody"},
     };
     Table table(1);
     for (const Case &c : cases) {

@@ -36,12 +36,11 @@ protected:
         Lease4Ptr lease;
     };
     // lease4_select, behind whatever this handle has been through.
-    Selected leaseSelect(const CalloutHandlePtr &handle, const Pkt4Ptr &query, const Client &c,
-                         uint32_t address, bool fake, uint32_t lifetime = 3600,
-                         Subnet4Ptr where = Subnet4Ptr()) {
+    Selected leaseSelect(const CalloutHandlePtr &handle, const Pkt4Ptr &query, const Client &c, uint32_t address,
+                         bool fake, uint32_t lifetime = 3600, Subnet4Ptr where = Subnet4Ptr()) {
         where = where ? where : subnet;
-        Lease4Ptr lease(new Lease4(IOAddress(address), c.hwaddr(), c.clientId(), lifetime, time(nullptr),
-                                   where->getID()));
+        Lease4Ptr lease(
+            new Lease4(IOAddress(address), c.hwaddr(), c.clientId(), lifetime, time(nullptr), where->getID()));
         handle->setArgument("query4", query);
         handle->setArgument("subnet4", shim::Subnet4Argument(where));
         handle->setArgument("fake_allocation", fake);
@@ -50,14 +49,13 @@ protected:
         handle->getArgument("lease4", lease);
         return {handle->getStatus(), lease};
     }
-    Selected leaseSelect(const Packet &packet, const Client &c, uint32_t address, bool fake,
-                         uint32_t lifetime = 3600, Subnet4Ptr where = Subnet4Ptr()) {
-        return leaseSelect(HooksManager::createCalloutHandle(), packet.query(), c, address, fake, lifetime,
-                           where);
+    Selected leaseSelect(const Packet &packet, const Client &c, uint32_t address, bool fake, uint32_t lifetime = 3600,
+                         Subnet4Ptr where = Subnet4Ptr()) {
+        return leaseSelect(HooksManager::createCalloutHandle(), packet.query(), c, address, fake, lifetime, where);
     }
     // lease4_renew for the row of the address, as Kea proposes to renew it.
-    Lease4Ptr renew(const CalloutHandlePtr &handle, const Pkt4Ptr &query, uint32_t address,
-                    uint32_t lifetime = 3600, uint32_t reuseable = 0) {
+    Lease4Ptr renew(const CalloutHandlePtr &handle, const Pkt4Ptr &query, uint32_t address, uint32_t lifetime = 3600,
+                    uint32_t reuseable = 0) {
         Lease4Ptr lease = row(address);
         lease->valid_lft_ = lifetime;
         lease->cltt_ = time(nullptr);
@@ -68,8 +66,7 @@ protected:
         run("lease4_renew", *handle);
         return lease;
     }
-    Lease4Ptr renew(const Packet &packet, uint32_t address, uint32_t lifetime = 3600,
-                    uint32_t reuseable = 0) {
+    Lease4Ptr renew(const Packet &packet, uint32_t address, uint32_t lifetime = 3600, uint32_t reuseable = 0) {
         return renew(HooksManager::createCalloutHandle(), packet.query(), address, lifetime, reuseable);
     }
     CalloutHandle::CalloutNextStep commit(const Pkt4Ptr &query, const Lease4Collection &leases,
@@ -81,8 +78,7 @@ protected:
         run("leases4_committed", *handle);
         return handle->getStatus();
     }
-    CalloutHandle::CalloutNextStep giveBack(const char *hook, uint8_t type, const Client &c,
-                                            const Lease4Ptr &lease) {
+    CalloutHandle::CalloutNextStep giveBack(const char *hook, uint8_t type, const Client &c, const Lease4Ptr &lease) {
         CalloutHandlePtr handle = HooksManager::createCalloutHandle();
         handle->setArgument("query4", Packet(type, c).from(lease->addr_.toUint32()).query());
         handle->setArgument("lease4", lease);
@@ -94,9 +90,7 @@ protected:
     }
     // As if another thread, or the partner, had taken the address meanwhile.
     void takeAway(uint32_t address) {
-        dc1().with([&](failover *core, failover_clock now) {
-            failover_declined(core, address, now.wall + 1000, now);
-        });
+        dc1().with([&](failover *core, failover_clock now) { failover_declined(core, address, now.wall + 1000, now); });
     }
     void coverOnlySubnetOne() {
         makeSubnet();
@@ -269,8 +263,7 @@ TEST_F(Callouts, EveryClientIsAnsweredByOneOfTwoInNormal) {
 TEST_F(Callouts, ClientThatWaitsIsAnsweredThoughItIsThePartners) {
     startNormal();
     Client c = client(1);
-    for (unsigned n = 1; failover_bucket_is_primarys(record.hba, failover_hash(c.mac.data(), c.mac.size()));
-         n++) {
+    for (unsigned n = 1; failover_bucket_is_primarys(record.hba, failover_hash(c.mac.data(), c.mac.size())); n++) {
         c = client(n);
     }
     EXPECT_EQ(DROP, selected(discover(c).secs(3)));
@@ -677,8 +670,7 @@ protected:
 TEST_F(Flexible, ReservationInAPoolIsGivenToWhomKeaGivesIt) {
     reserve(1, Host::IDENT_FLEX, {1, 2, 3}, PARTNERS);
     start();
-    for (const Packet &packet :
-         {discover(client(1)), selecting(client(1), PARTNERS), renewing(client(1), PARTNERS)}) {
+    for (const Packet &packet : {discover(client(1)), selecting(client(1), PARTNERS), renewing(client(1), PARTNERS)}) {
         Pkt4Ptr query = packet.query();
         CalloutHandlePtr handle = select(query);
         EXPECT_EQ(CONTINUE, handle->getStatus());
@@ -760,8 +752,7 @@ TEST_F(Callouts, LifetimeBelowTheMcltIsGrantedAsItIs) {
 
 TEST_F(Callouts, InfiniteLifetimeOfANewClientIsTheMclt) {
     start();
-    EXPECT_EQ(60u,
-              leaseSelect(discover(client(1)), client(1), MINE, true, Lease::INFINITY_LFT).lease->valid_lft_);
+    EXPECT_EQ(60u, leaseSelect(discover(client(1)), client(1), MINE, true, Lease::INFINITY_LFT).lease->valid_lft_);
 }
 
 TEST_F(Callouts, OfferAndAckCarryTheSameLifetime) {
@@ -1063,8 +1054,7 @@ TEST_F(Callouts, InfiniteLifetimeFromKeasCacheIsNotGiven) {
 }
 
 TEST_F(Callouts, InfiniteConfiguredLifetimeNeverReachesAClient) {
-    subnet =
-        addSubnet(1, "10.64.10.0", IOAddress(FIRST).toText(), IOAddress(LAST).toText(), Lease::INFINITY_LFT);
+    subnet = addSubnet(1, "10.64.10.0", IOAddress(FIRST).toText(), IOAddress(LAST).toText(), Lease::INFINITY_LFT);
     lease(client(1), FIRST);
     start();
     Answer ack = serve(renewing(client(1), FIRST));
@@ -1234,8 +1224,7 @@ TEST_F(Callouts, ReleaseThatKeaKeepsAsAnExpiredRowIsCountedOnce) {
 TEST_F(Callouts, ReleaseByAnotherClientIsNone) {
     lease(client(1), FIRST);
     start();
-    Lease4Ptr foreign(
-        new Lease4(IOAddress(FIRST), client(2).hwaddr(), ClientIdPtr(), 3600, time(nullptr), 1));
+    Lease4Ptr foreign(new Lease4(IOAddress(FIRST), client(2).hwaddr(), ClientIdPtr(), 3600, time(nullptr), 1));
     commit(Packet(DHCPRELEASE, client(2)).from(FIRST).query(), {}, {foreign});
     EXPECT_EQ(FAILOVER_ACTIVE, known(FIRST).status);
 }

@@ -77,8 +77,7 @@ protected:
         EXPECT_EQ(SQLITE_OK, sqlite3_exec(db, query.c_str(), take, &found, nullptr));
         return found;
     }
-    ConstElementPtr processed(const std::string &name, const std::string &response,
-                              const std::string &arguments = "") {
+    ConstElementPtr processed(const std::string &name, const std::string &response, const std::string &arguments = "") {
         CalloutHandlePtr handle = HooksManager::createCalloutHandle();
         ConstElementPtr parsed, answered;
         if (!arguments.empty()) {
@@ -115,8 +114,7 @@ TEST_F(Commands, ForceWithArgumentsThatAreNoMap) {
 TEST_F(Commands, ForceWithAnUnknownArgumentListsTheAccepted) {
     start();
     EXPECT_EQ(ERROR, result(shim::forceState, R"({"state": "partner-down", "force": true})"));
-    EXPECT_PRED2(contains, text(),
-                 "unknown argument \"force\"; accepted are: state, relationship, override, since");
+    EXPECT_PRED2(contains, text(), "unknown argument \"force\"; accepted are: state, relationship, override, since");
     EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, state());
 }
 
@@ -137,8 +135,7 @@ TEST_F(Commands, ForceWithANulInItsStateIsNotCutOff) {
 TEST_F(Commands, ForceWithAnOverrideThatIsNoBoolean) {
     start();
     for (const char *value : {"\"true\"", "1", "null", "[ true ]"}) {
-        EXPECT_EQ(ERROR,
-                  result(shim::forceState, std::string(R"({"state": "normal", "override": )") + value + "}"));
+        EXPECT_EQ(ERROR, result(shim::forceState, std::string(R"({"state": "normal", "override": )") + value + "}"));
         EXPECT_PRED2(contains, text(), "\"override\" must be true or false");
     }
 }
@@ -146,8 +143,7 @@ TEST_F(Commands, ForceWithAnOverrideThatIsNoBoolean) {
 TEST_F(Commands, ForceWithASinceThatIsNoInteger) {
     start();
     for (const char *value : {"\"2026-01-01\"", "1.5", "true"}) {
-        EXPECT_EQ(ERROR, result(shim::forceState,
-                                std::string(R"({"state": "partner-down", "since": )") + value + "}"));
+        EXPECT_EQ(ERROR, result(shim::forceState, std::string(R"({"state": "partner-down", "since": )") + value + "}"));
         EXPECT_PRED2(contains, text(), "\"since\" must be an integer");
     }
 }
@@ -155,8 +151,7 @@ TEST_F(Commands, ForceWithASinceThatIsNoInteger) {
 TEST_F(Commands, ForceWithASinceThatIsNoTime) {
     start();
     for (const char *value : {"0", "-1"}) {
-        EXPECT_EQ(ERROR, result(shim::forceState,
-                                std::string(R"({"state": "partner-down", "since": )") + value + "}"));
+        EXPECT_EQ(ERROR, result(shim::forceState, std::string(R"({"state": "partner-down", "since": )") + value + "}"));
         EXPECT_PRED2(contains, text(), "Unix seconds");
     }
 }
@@ -175,9 +170,8 @@ TEST_F(Commands, ForceOfAnUnknownRelationshipListsThoseThatThereAre) {
 
 TEST_F(Commands, ForceOfAStateThatCantBeForcedListsThoseThatCan) {
     start();
-    for (const char *name :
-         {"bogus", "", "NORMAL", "normal ", "recover-wait", "recover-done", "potential-conflict",
-          "conflict-done", "resolution-interrupted", "paused", "unknown", "4"}) {
+    for (const char *name : {"bogus", "", "NORMAL", "normal ", "recover-wait", "recover-done", "potential-conflict",
+                             "conflict-done", "resolution-interrupted", "paused", "unknown", "4"}) {
         EXPECT_EQ(ERROR, result(shim::forceState, std::string(R"({"state": ")") + name + "\"}")) << name;
         EXPECT_PRED2(contains, text(),
                      "startup (startup-state), normal (normal-state), communications-interrupted "
@@ -200,8 +194,8 @@ TEST_F(Commands, ForceActsOnOneRelationshipOnly) {
     EXPECT_EQ(OK, result(shim::forceState, R"({"state": "partner-down", "relationship": "dc2"})"));
     EXPECT_EQ("dc2", word("relationship"));
     EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, state());
-    auto second = service->find("dc2")->with(
-        [](failover *core, failover_clock) { return failover_current_state(core); });
+    auto second =
+        service->find("dc2")->with([](failover *core, failover_clock) { return failover_current_state(core); });
     EXPECT_EQ(FAILOVER_PARTNER_DOWN, second);
 }
 
@@ -231,8 +225,7 @@ TEST_P(Forced, IsInForceAndOnDiskWhenItIsAnswered) {
 
 TEST_P(Forced, AnswersWhatItWasAndIsAndMeans) {
     start();
-    ASSERT_EQ(OK, result(shim::forceState,
-                         std::string(R"({"override": true, "state": ")") + GetParam().word + "\"}"));
+    ASSERT_EQ(OK, result(shim::forceState, std::string(R"({"override": true, "state": ")") + GetParam().word + "\"}"));
     EXPECT_EQ("dc1", word("relationship"));
     EXPECT_EQ("communications-interrupted", word("previous-state"));
     EXPECT_EQ(failover_state_name(GetParam().state), word("state"));
@@ -250,15 +243,13 @@ TEST_P(Forced, AnswersWhatItWasAndIsAndMeans) {
 
 TEST_P(Forced, OutlivesAReconfiguration) {
     start();
-    ASSERT_EQ(OK, result(shim::forceState,
-                         std::string(R"({"override": true, "state": ")") + GetParam().word + "\"}"));
+    ASSERT_EQ(OK, result(shim::forceState, std::string(R"({"override": true, "state": ")") + GetParam().word + "\"}"));
     service.reset();
     SrvConfigPtr config = CfgMgr::instance().getCurrentCfg();
     service = std::make_unique<shim::Service>(parameters());
     service->start(config);
     // The link went with the old library.
-    failover_state now =
-        GetParam().state == FAILOVER_NORMAL ? FAILOVER_COMMUNICATIONS_INTERRUPTED : GetParam().state;
+    failover_state now = GetParam().state == FAILOVER_NORMAL ? FAILOVER_COMMUNICATIONS_INTERRUPTED : GetParam().state;
     EXPECT_EQ(now, state()) << failover_state_name(state());
 }
 
@@ -269,9 +260,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Spelling{"communications-interrupted", FAILOVER_COMMUNICATIONS_INTERRUPTED},
                       Spelling{"comm-int-state", FAILOVER_COMMUNICATIONS_INTERRUPTED},
                       Spelling{"partner-down", FAILOVER_PARTNER_DOWN},
-                      Spelling{"partn-down-state", FAILOVER_PARTNER_DOWN},
-                      Spelling{"recover", FAILOVER_RECOVER}, Spelling{"recover-state", FAILOVER_RECOVER},
-                      Spelling{"shutdown", FAILOVER_SHUTDOWN}, Spelling{"shutdown-state", FAILOVER_SHUTDOWN}),
+                      Spelling{"partn-down-state", FAILOVER_PARTNER_DOWN}, Spelling{"recover", FAILOVER_RECOVER},
+                      Spelling{"recover-state", FAILOVER_RECOVER}, Spelling{"shutdown", FAILOVER_SHUTDOWN},
+                      Spelling{"shutdown-state", FAILOVER_SHUTDOWN}),
     [](const auto &info) {
         std::string name = info.param.word;
         std::replace(name.begin(), name.end(), '-', '_');
@@ -392,8 +383,7 @@ TEST_F(Commands, ForceThatCantBeStoredChangesNothing) {
     // What comes later is written with or after it.
     ASSERT_EQ(Answer::ACK, serve(selecting(client(1), FIRST)).kind);
     until([&] {
-        return first(other, "SELECT status FROM binding WHERE address = " + std::to_string(FIRST)) ==
-               "ACTIVE";
+        return first(other, "SELECT status FROM binding WHERE address = " + std::to_string(FIRST)) == "ACTIVE";
     });
     EXPECT_EQ("communications-interrupted", first(other, "SELECT state FROM relationship"));
     sqlite3_close(other);
@@ -594,8 +584,7 @@ TEST_F(Commands, BindingWithoutAnAddress) {
 TEST_F(Commands, BindingOfWhatIsNoAddress) {
     start();
     for (const char *word : {"10.64.10", "2001:db8::1", "", "10.64.10.10 ", "010.64.10.10", "ten"}) {
-        EXPECT_EQ(ERROR, result(shim::failoverBinding, std::string(R"({"ip-address": ")") + word + "\"}"))
-            << word;
+        EXPECT_EQ(ERROR, result(shim::failoverBinding, std::string(R"({"ip-address": ")") + word + "\"}")) << word;
         EXPECT_PRED2(contains, text(), "is no IPv4 address");
     }
 }
@@ -608,8 +597,7 @@ TEST_F(Commands, BindingOfAnAddressThatIsNoString) {
 
 TEST_F(Commands, BindingWithAnUnknownArgument) {
     start();
-    EXPECT_EQ(ERROR,
-              result(shim::failoverBinding, R"({"ip-address": "10.64.10.10", "relationship": "dc1"})"));
+    EXPECT_EQ(ERROR, result(shim::failoverBinding, R"({"ip-address": "10.64.10.10", "relationship": "dc1"})"));
     EXPECT_PRED2(contains, text(), "unknown argument \"relationship\"; accepted are: ip-address");
 }
 
@@ -673,8 +661,7 @@ TEST_F(NotRunning, StatusIsAnError) {
 }
 
 TEST_F(NotRunning, BindingIsAnError) {
-    EXPECT_EQ(ERROR, resultOf(shim::failoverBinding(*service,
-                                                    Element::fromJSON(R"({"ip-address": "10.64.10.10"})"))));
+    EXPECT_EQ(ERROR, resultOf(shim::failoverBinding(*service, Element::fromJSON(R"({"ip-address": "10.64.10.10"})"))));
 }
 
 TEST_F(NotRunning, SyncIsAnError) {
@@ -696,8 +683,7 @@ TEST_F(NotRunning, ServersStatusIsStillAnswered) {
 
 TEST_F(Commands, ServersStatusCarriesAFailoverList) {
     start();
-    ConstElementPtr arguments =
-        processed("status-get", R"({"result": 0, "arguments": {"pid": 1}})")->get("arguments");
+    ConstElementPtr arguments = processed("status-get", R"({"result": 0, "arguments": {"pid": 1}})")->get("arguments");
     EXPECT_EQ(1, arguments->get("pid")->intValue());
     ASSERT_EQ(1u, arguments->get("failover")->size());
     ConstElementPtr r = arguments->get("failover")->get(0);
@@ -713,8 +699,7 @@ TEST_F(Commands, ServersStatusCarriesAFailoverList) {
 TEST_F(Commands, ServersStatusListsEveryRelationship) {
     addSecondRelationship();
     start();
-    ConstElementPtr arguments =
-        processed("status-get", R"({"result": 0, "arguments": {}})")->get("arguments");
+    ConstElementPtr arguments = processed("status-get", R"({"result": 0, "arguments": {}})")->get("arguments");
     EXPECT_EQ(2u, arguments->get("failover")->size());
 }
 
@@ -734,8 +719,7 @@ TEST_F(Commands, ServersStatusOfAnotherShapeIsLeftAlone) {
 
 TEST_F(Commands, OtherCommandsAnswersAreLeftAlone) {
     start();
-    EXPECT_FALSE(
-        processed("config-get", R"({"result": 0, "arguments": {}})")->get("arguments")->contains("failover"));
+    EXPECT_FALSE(processed("config-get", R"({"result": 0, "arguments": {}})")->get("arguments")->contains("failover"));
 }
 
 // ---- Leases that operators write --------------------------------------------------------------------------
@@ -791,8 +775,7 @@ TEST_F(Commands, LeaseAddedInAnotherSubnetIsNotOurs) {
     relationship->set("subnets", Element::fromJSON("[ 1 ]"));
     start();
     addRow(2, client(1), ip("10.64.11.10"));
-    EXPECT_NO_THROW(
-        processed("lease4-add", R"({"result": 0, "text": ""})", R"({"ip-address": "10.64.11.10"})"));
+    EXPECT_NO_THROW(processed("lease4-add", R"({"result": 0, "text": ""})", R"({"ip-address": "10.64.11.10"})"));
     EXPECT_TRUE(row(ip("10.64.11.10")));
 }
 

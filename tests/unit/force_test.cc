@@ -10,10 +10,9 @@ using namespace failover_test;
 
 namespace {
 
-constexpr failover_state ST = FAILOVER_STARTUP, NO = FAILOVER_NORMAL,
-                         CI = FAILOVER_COMMUNICATIONS_INTERRUPTED, PD = FAILOVER_PARTNER_DOWN,
-                         PC = FAILOVER_POTENTIAL_CONFLICT, RE = FAILOVER_RECOVER, SH = FAILOVER_SHUTDOWN,
-                         RD = FAILOVER_RECOVER_DONE, RI = FAILOVER_RESOLUTION_INTERRUPTED,
+constexpr failover_state ST = FAILOVER_STARTUP, NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTERRUPTED,
+                         PD = FAILOVER_PARTNER_DOWN, PC = FAILOVER_POTENTIAL_CONFLICT, RE = FAILOVER_RECOVER,
+                         SH = FAILOVER_SHUTDOWN, RD = FAILOVER_RECOVER_DONE, RI = FAILOVER_RESOLUTION_INTERRUPTED,
                          CD = FAILOVER_CONFLICT_DONE, RW = FAILOVER_RECOVER_WAIT;
 
 const failover_state EVERY[] = {ST, NO, CI, PD, PC, RE, RW, RD, RI, CD, SH};
@@ -84,18 +83,9 @@ protected:
 
 TEST_F(Force, BothSpellings) {
     const std::pair<const char *, failover_state> words[] = {
-        {"startup",                    ST},
-        {"startup-state",              ST},
-        {"normal",                     NO},
-        {"normal-state",               NO},
-        {"partner-down",               PD},
-        {"recover",                    RE},
-        {"partn-down-state",           PD},
-        {"recover-state",              RE},
-        {"shutdown",                   SH},
-        {"comm-int-state",             CI},
-        {"shutdown-state",             SH},
-        {"communications-interrupted", CI},
+        {"startup", ST},      {"startup-state", ST},  {"normal", NO},           {"normal-state", NO},
+        {"partner-down", PD}, {"recover", RE},        {"partn-down-state", PD}, {"recover-state", RE},
+        {"shutdown", SH},     {"comm-int-state", CI}, {"shutdown-state", SH},   {"communications-interrupted", CI},
     };
     for (auto &[word, state] : words) {
         EXPECT_EQ(state, failover_forced_state(word)) << word;
@@ -117,8 +107,7 @@ TEST_F(Force, FromEveryStateToEveryState) {
                 SCOPED_TRACE(std::string(failover_state_name(from)) + " to " + failover_state_name(to) +
                              (over ? ", override" : ""));
                 in_state(from);
-                bool on_its_way =
-                    from == RE || from == RW || from == RD || from == PC || from == RI || from == CD;
+                bool on_its_way = from == RE || from == RW || from == RD || from == PC || from == RI || from == CD;
                 bool guarded = false;
                 if (to == NO && from != NO) {
                     guarded = on_its_way || from == SH || !over;
@@ -236,17 +225,8 @@ TEST_F(Force, StartupDropsTheLinkAndBeginsAgain) {
 }
 
 TEST_F(Force, StartupWithoutAPartnerReturnsToTheStateFromBefore) {
-    const std::pair<failover_state, failover_state> cases[] = {
-        {NO, CI},
-        {CI, CI},
-        {PD, PD},
-        {PC, RI},
-        {RE, RE},
-        {RD, RD},
-        {RI, RI},
-        {CD, CD},
-        {SH, RE}
-    };
+    const std::pair<failover_state, failover_state> cases[] = {{NO, CI}, {CI, CI}, {PD, PD}, {PC, RI}, {RE, RE},
+                                                               {RD, RD}, {RI, RI}, {CD, CD}, {SH, RE}};
     for (auto &[from, expected] : cases) {
         SCOPED_TRACE(failover_state_name(from));
         in_state(from);
@@ -296,8 +276,7 @@ TEST_F(Force, NormalByItself) {
     failover_client c = make_client(1);
     EXPECT_EQ(60u, bind(c, POOL_FIRST));
     EXPECT_EQ(60u, bind(c, POOL_FIRST)) << "leases are extended";
-    EXPECT_EQ(FAILOVER_SILENCE, request(make_client(2), POOL_FIRST + 15))
-        << "but the partner's addresses stay its own";
+    EXPECT_EQ(FAILOVER_SILENCE, request(make_client(2), POOL_FIRST + 15)) << "but the partner's addresses stay its own";
     pass(100000);
     EXPECT_EQ(NO, x->state());
     link_up();
@@ -413,8 +392,7 @@ TEST_F(Force, PartnerDownSinceIsChecked) {
     EXPECT_EQ(FAILOVER_ERROR_RESULT, force(PD, true, now.wall + 1));
     EXPECT_TRUE(text_has(std::to_string(now.wall))) << text();
     EXPECT_EQ(FAILOVER_ERROR_RESULT, force(PD, true, now.wall - 501));
-    EXPECT_TRUE(text_has(std::to_string(now.wall - 500)))
-        << "it names the partner's last message: " << text();
+    EXPECT_TRUE(text_has(std::to_string(now.wall - 500))) << "it names the partner's last message: " << text();
     for (failover_state other : {ST, NO, CI, RE, SH}) {
         EXPECT_EQ(FAILOVER_ERROR_RESULT, force(other, true, now.wall - 10));
     }
@@ -490,14 +468,8 @@ TEST_F(Force, ShutdownWithoutALinkSaysThatNobodyWasTold) {
 // ---- What is left of it after a restart -------------------------------------------------------------------
 
 TEST_F(Force, SurvivesARestart) {
-    const std::pair<failover_state, failover_state> cases[] = {
-        {CI, CI},
-        {PD, PD},
-        {RE, RE},
-        {SH, RE},
-        {NO, CI},
-        {ST, CI}
-    };
+    const std::pair<failover_state, failover_state> cases[] = {{CI, CI}, {PD, PD}, {RE, RE},
+                                                               {SH, RE}, {NO, CI}, {ST, CI}};
     for (auto &[forced, expected] : cases) {
         for (bool late : {false, true}) {
             SCOPED_TRACE(failover_state_name(forced));
@@ -530,14 +502,8 @@ TEST_F(Force, SurvivesARestart) {
 }
 
 TEST_F(Force, SurvivesAReconfiguration) {
-    const std::pair<failover_state, failover_state> cases[] = {
-        {CI, CI},
-        {PD, PD},
-        {RE, RE},
-        {SH, SH},
-        {NO, CI},
-        {ST, ST}
-    };
+    const std::pair<failover_state, failover_state> cases[] = {{CI, CI}, {PD, PD}, {RE, RE},
+                                                               {SH, SH}, {NO, CI}, {ST, ST}};
     for (auto &[forced, expected] : cases) {
         SCOPED_TRACE(failover_state_name(forced));
         in_state(CI);

@@ -35,8 +35,7 @@ protected:
         put(leaseOf(c, address, lifetime, age));
     }
     void remove(const Client &c, uint32_t address, int64_t age = 0) {
-        shim::applyChange(failover_lease_change{FAILOVER_LEASE_REMOVE, leaseOf(c, address, 3600, age)}, 1,
-                          {1});
+        shim::applyChange(failover_lease_change{FAILOVER_LEASE_REMOVE, leaseOf(c, address, 3600, age)}, 1, {1});
     }
     bool holds(uint32_t address, const Client &c) {
         Lease4Ptr found = row(address);
@@ -349,12 +348,10 @@ TEST_F(Leases, DeletingARowThatIsGoneCountsNothing) {
 class Dns : public Leases {
 protected:
     Dns() {
-        D2ClientConfigPtr config(new D2ClientConfig(true, IOAddress("127.0.0.1"), 53001,
-                                                    IOAddress("127.0.0.1"), 0, 1024, isc::dhcp_ddns::NCR_UDP,
-                                                    isc::dhcp_ddns::FMT_JSON));
+        D2ClientConfigPtr config(new D2ClientConfig(true, IOAddress("127.0.0.1"), 53001, IOAddress("127.0.0.1"), 0,
+                                                    1024, isc::dhcp_ddns::NCR_UDP, isc::dhcp_ddns::FMT_JSON));
         manager().setD2ClientConfig(config);
-        manager().startSender(
-            [](isc::dhcp_ddns::NameChangeSender::Result, isc::dhcp_ddns::NameChangeRequestPtr &) {});
+        manager().startSender([](isc::dhcp_ddns::NameChangeSender::Result, isc::dhcp_ddns::NameChangeRequestPtr &) {});
     }
     ~Dns() override {
         manager().stopSender();

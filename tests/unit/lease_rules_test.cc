@@ -9,10 +9,9 @@ using namespace failover_test;
 
 namespace {
 
-constexpr failover_state NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTERRUPTED,
-                         PD = FAILOVER_PARTNER_DOWN, PC = FAILOVER_POTENTIAL_CONFLICT, RE = FAILOVER_RECOVER,
-                         SH = FAILOVER_SHUTDOWN, RD = FAILOVER_RECOVER_DONE,
-                         RI = FAILOVER_RESOLUTION_INTERRUPTED, CD = FAILOVER_CONFLICT_DONE,
+constexpr failover_state NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTERRUPTED, PD = FAILOVER_PARTNER_DOWN,
+                         PC = FAILOVER_POTENTIAL_CONFLICT, RE = FAILOVER_RECOVER, SH = FAILOVER_SHUTDOWN,
+                         RD = FAILOVER_RECOVER_DONE, RI = FAILOVER_RESOLUTION_INTERRUPTED, CD = FAILOVER_CONFLICT_DONE,
                          RW = FAILOVER_RECOVER_WAIT;
 
 constexpr uint32_t OWN = POOL_FIRST, PARTNERS = POOL_FIRST + 15, ELSEWHERE = POOL_FIRST + 1000;
@@ -25,8 +24,7 @@ protected:
     failover_why why{};
 
     // A lease of `client` on `address` in the database, made `ago` seconds ago.
-    failover_binding lease(uint32_t address, const failover_client &client, int64_t ago, int64_t left,
-                           int64_t acked) {
+    failover_binding lease(uint32_t address, const failover_client &client, int64_t ago, int64_t left, int64_t acked) {
         failover_binding b{};
         b.address = address;
         b.status = FAILOVER_ACTIVE;
@@ -165,14 +163,7 @@ TEST_F(Normal, NewClientGetsAnOwnAddressForTheMclt) {
 
 TEST_F(Normal, LifetimesUpToTheMcltAreGrantedAsTheyAre) {
     in_state(NO);
-    const std::pair<uint32_t, uint32_t> cases[] = {
-        {1,           1 },
-        {30,          30},
-        {59,          59},
-        {60,          60},
-        {61,          60},
-        {4294967294u, 60}
-    };
+    const std::pair<uint32_t, uint32_t> cases[] = {{1, 1}, {30, 30}, {59, 59}, {60, 60}, {61, 60}, {4294967294u, 60}};
     uint32_t address = OWN;
     for (auto &[wanted, granted] : cases) {
         desired = wanted;
@@ -277,8 +268,7 @@ TEST_F(Normal, NoLoadBalancingToAPartnerWithoutFreeAddresses) {
     in_state(NO);
     for (uint32_t i = 10; i < 20; i++) {
         failover_client c = make_client(200 + i);
-        update(
-            bndupd(POOL_FIRST + i, FAILOVER_ACTIVE, &c, now.wall + 600, now.wall + 900, now.wall, now.wall));
+        update(bndupd(POOL_FIRST + i, FAILOVER_ACTIVE, &c, now.wall + 600, now.wall + 900, now.wall, now.wall));
     }
     for (unsigned n = 1; n <= 64; n++) {
         EXPECT_EQ(FAILOVER_GO_ON, discover(make_client(n), 0));
@@ -358,12 +348,10 @@ TEST_F(Replace, ALeaseGivenDuringTheInterruptionIsNotExtended) {
     ASSERT_EQ(60u, bind(one, OWN));
     pass(30000);
     EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
-    EXPECT_STREQ(
-        "its lease was given or extended during this interruption already (interrupted-leases: replace)",
-        [&] {
-            may_have(one, OWN);
-            return why.text;
-        }());
+    EXPECT_STREQ("its lease was given or extended during this interruption already (interrupted-leases: replace)", [&] {
+        may_have(one, OWN);
+        return why.text;
+    }());
 }
 
 TEST_F(Replace, TheRefusedClientGetsAnotherAddress) {
@@ -647,8 +635,7 @@ TEST_F(Verdicts, Refuse) {
     abandoned.ends = now.wall + 500;
     in_state(NO, {lease(OWN, one, 10, 50, 3600), abandoned});
     EXPECT_EQ(FAILOVER_REFUSE, request(two, ELSEWHERE)) << "no such pool";
-    EXPECT_EQ(FAILOVER_REFUSE, request(two, PARTNERS, true))
-        << "it selected us for an address we may not give";
+    EXPECT_EQ(FAILOVER_REFUSE, request(two, PARTNERS, true)) << "it selected us for an address we may not give";
     EXPECT_EQ(FAILOVER_REFUSE, request(two, OWN)) << "bound here to somebody else";
     EXPECT_EQ(FAILOVER_REFUSE, request(two, OWN, true));
     EXPECT_EQ(FAILOVER_REFUSE, request(two, OWN + 3)) << "abandoned";
@@ -712,11 +699,10 @@ TEST_F(Verdicts, AddressTakenAwayWhileItWasBeingGiven) {
     in_state(NO);
     failover_ask a = ask(one, OWN);
     ASSERT_EQ(FAILOVER_GO_ON, failover_on_request(x->core(), &a, now, &why));
-    ASSERT_EQ(0,
-              verdict(bndupd(OWN, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall)));
+    ASSERT_EQ(0, verdict(bndupd(OWN, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall)));
     EXPECT_FALSE(failover_bound(x->core(), &a, now.wall, 60, now));
-    EXPECT_TRUE(x->logged(
-        "10.64.10.0 was taken away while it was being given: the address is bound to another client"));
+    EXPECT_TRUE(
+        x->logged("10.64.10.0 was taken away while it was being given: the address is bound to another client"));
     failover_client holder = x->binding(OWN).client;
     EXPECT_TRUE(failover_same_client(&two, &holder));
 }
@@ -772,9 +758,8 @@ TEST_F(Rules, ExhaustionIsLoggedOnceForEachClientWithTheWayOut) {
         pass(1000);
     }
     failover_exhausted(x->core(), &two, now);
-    EXPECT_EQ(
-        2, says("no own free address for a new client in communications-interrupted: the partner's 10 free "
-                "addresses come within reach by force-state partner-down, if it is really down"));
+    EXPECT_EQ(2, says("no own free address for a new client in communications-interrupted: the partner's 10 free "
+                      "addresses come within reach by force-state partner-down, if it is really down"));
     EXPECT_EQ(6u, x->status(now).counters.exhausted);
 
     in_state(PD);

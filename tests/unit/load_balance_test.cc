@@ -120,8 +120,7 @@ TEST(LoadBalance, SplitGivesTheFirstBucketsToThePrimary) {
         failover_hba_from_split(split, hba);
         ASSERT_EQ(int(split), primarys(hba));
         for (unsigned bucket = 0; bucket < 256; bucket++) {
-            ASSERT_EQ(bucket < split, failover_bucket_is_primarys(hba, uint8_t(bucket)))
-                << split << ", " << bucket;
+            ASSERT_EQ(bucket < split, failover_bucket_is_primarys(hba, uint8_t(bucket))) << split << ", " << bucket;
         }
     }
 }

@@ -48,8 +48,7 @@ protected:
     static constexpr const char *HOOKS[] = {"dhcp4_srv_configured", "subnet4_select",    "lease4_select",
                                             "lease4_renew",         "leases4_committed", "lease4_release",
                                             "lease4_decline",       "command_processed"};
-    static constexpr const char *COMMANDS[] = {"force-state", "failover-status", "failover-binding",
-                                               "failover-sync"};
+    static constexpr const char *COMMANDS[] = {"force-state", "failover-status", "failover-binding", "failover-sync"};
 
     static std::string path() {
         const char *path = getenv("FAILOVER_LIBRARY");
@@ -105,12 +104,7 @@ protected:
         return response;
     }
     static std::string stateTold() {
-        return command("failover-status")
-            ->get("arguments")
-            ->get("relationships")
-            ->get(0)
-            ->get("state")
-            ->stringValue();
+        return command("failover-status")->get("arguments")->get("relationships")->get(0)->get("state")->stringValue();
     }
 };
 
@@ -446,8 +440,7 @@ TEST_P(Failing, WithoutArgumentsRefuses) {
 
 TEST_P(Failing, WithArgumentsOfOtherTypesRefuses) {
     CalloutHandlePtr handle = HooksManager::createCalloutHandle();
-    for (const char *name :
-         {"query4", "subnet4", "lease4", "leases4", "deleted_leases4", "fake_allocation"}) {
+    for (const char *name : {"query4", "subnet4", "lease4", "leases4", "deleted_leases4", "fake_allocation"}) {
         handle->setArgument(name, std::string("what"));
     }
     callHook(GetParam(), *handle);
@@ -455,8 +448,8 @@ TEST_P(Failing, WithArgumentsOfOtherTypesRefuses) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, Failing,
-                         ::testing::Values("subnet4_select", "lease4_select", "lease4_renew",
-                                           "leases4_committed", "lease4_release", "lease4_decline"),
+                         ::testing::Values("subnet4_select", "lease4_select", "lease4_renew", "leases4_committed",
+                                           "lease4_release", "lease4_decline"),
                          [](const auto &info) { return std::string(info.param); });
 
 TEST_F(Library, QueryIsDroppedWhereTheLeaseDatabaseIsGone) {
@@ -541,8 +534,7 @@ TEST_F(Starting, RecordThatMakesNoSenseIsPutAside) {
     writeDatabase();
     sqlite3 *db;
     ASSERT_EQ(SQLITE_OK, sqlite3_open(database().c_str(), &db));
-    ASSERT_EQ(SQLITE_OK,
-              sqlite3_exec(db, "UPDATE relationship SET state = 'sideways'", nullptr, nullptr, nullptr));
+    ASSERT_EQ(SQLITE_OK, sqlite3_exec(db, "UPDATE relationship SET state = 'sideways'", nullptr, nullptr, nullptr));
     sqlite3_close(db);
     startEmpty();
     EXPECT_EQ(FAILOVER_STARTUP, state()) << "as a first start";

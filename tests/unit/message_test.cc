@@ -71,8 +71,7 @@ void put32(Bytes &out, uint32_t v) {
 // A message put together by hand, so that it can be wrong in any way.
 class Builder {
 public:
-    explicit Builder(uint8_t type, uint32_t time = 0x6b062453, uint32_t xid = 7)
-        : type_(type), time_(time), xid_(xid) {
+    explicit Builder(uint8_t type, uint32_t time = 0x6b062453, uint32_t xid = 7) : type_(type), time_(time), xid_(xid) {
     }
     Builder &option(unsigned code, const Bytes &value) {
         put16(body_, code);
@@ -129,41 +128,24 @@ Bytes encode(const failover_message &m, size_t capacity = FAILOVER_MESSAGE_SIZE_
 
 // dhcpd's order of options for each type; vendor-specific-options at the end are ours.
 const std::map<uint8_t, std::vector<unsigned>> options_of_type = {
-    {FAILOVER_POOLREQ,    {}                                  },
-    {FAILOVER_POOLRESP,   {1}                                 },
-    {FAILOVER_BNDUPD,     {2, 3, 4, 5, 13, 18, 25, 6, 12}     },
-    {FAILOVER_BNDACK,     {2, 21, 16}                         },
-    {FAILOVER_CONNECT,    {22, 14, 19, 28, 20, 27, 15, 11, 29}},
+    {FAILOVER_POOLREQ, {}},
+    {FAILOVER_POOLRESP, {1}},
+    {FAILOVER_BNDUPD, {2, 3, 4, 5, 13, 18, 25, 6, 12}},
+    {FAILOVER_BNDACK, {2, 21, 16}},
+    {FAILOVER_CONNECT, {22, 14, 19, 28, 20, 27, 15, 11, 29}},
     {FAILOVER_CONNECTACK, {22, 14, 19, 28, 20, 26, 21, 16, 29}},
-    {FAILOVER_UPDREQALL,  {}                                  },
-    {FAILOVER_UPDDONE,    {}                                  },
-    {FAILOVER_UPDREQ,     {}                                  },
-    {FAILOVER_STATE,      {24, 23, 25, 29}                    },
-    {FAILOVER_CONTACT,    {}                                  },
-    {FAILOVER_DISCONNECT, {21, 16}                            },
+    {FAILOVER_UPDREQALL, {}},
+    {FAILOVER_UPDDONE, {}},
+    {FAILOVER_UPDREQ, {}},
+    {FAILOVER_STATE, {24, 23, 25, 29}},
+    {FAILOVER_CONTACT, {}},
+    {FAILOVER_DISCONNECT, {21, 16}},
 };
 
 // Sizes of the fixed ones; all others are byte strings.
 const std::map<unsigned, size_t> fixed_sizes = {
-    {1,  4 },
-    {2,  4 },
-    {3,  1 },
-    {6,  4 },
-    {10, 1 },
-    {11, 32},
-    {12, 2 },
-    {13, 4 },
-    {14, 4 },
-    {15, 4 },
-    {18, 4 },
-    {19, 4 },
-    {20, 1 },
-    {21, 1 },
-    {23, 1 },
-    {24, 1 },
-    {25, 4 },
-    {26, 1 },
-    {27, 1 },
+    {1, 4},  {2, 4},  {3, 1},  {6, 4},  {10, 1}, {11, 32}, {12, 2}, {13, 4}, {14, 4}, {15, 4},
+    {18, 4}, {19, 4}, {20, 1}, {21, 1}, {23, 1}, {24, 1},  {25, 4}, {26, 1}, {27, 1},
 };
 
 Bytes value_of(unsigned code, size_t size) {
@@ -213,54 +195,52 @@ const std::string client_id = "00040007010a0000000001 ";
 const std::string hardware = "00050007010a0000000001 ";
 
 const Example examples[] = {
-    {"Connect",                                                                              FAILOVER_CONNECT, 105,
+    {"Connect", FAILOVER_CONNECT, 105,
      "0069050c6b06245300000000 00160003666f31 000e00040000000a 0013000400000014 "
      "001c000c6973632d342e342e332d5031 0014000101 001b000100 000f000400000028 000b0020" +
-         repeated("ff",                                                                                                                                              16) + repeated("00", 16)},
-    {"Connectack",                                                                                   FAILOVER_CONNECTACK,                                                                                                   61,
+         repeated("ff", 16) + repeated("00", 16)},
+    {"Connectack", FAILOVER_CONNECTACK, 61,
      "003d060c6b06245300000000 00160003666f31 000e00040000000a 0013000400000014 "
-     "001c000c6973632d342e342e332d5031 0014000101 001a000100"                                    },
-    {"ConnectackReject8",                               FAILOVER_CONNECTACK,                                               90,
+     "001c000c6973632d342e342e332d5031 0014000101 001a000100"},
+    {"ConnectackReject8", FAILOVER_CONNECTACK, 90,
      "005a060c6b0627a700000000 00160005616c706861 001c000c6973632d342e342e332d5031 0014000101 001a000100 "
      "0015000108 00100022" +
          hex_of("unknown failover relationship name")},
-    {"StateRecoverInStartup",                                       FAILOVER_STATE,                                                       30,
-     "001e0a0c6b06245300000000 0018000106 0017000101 001900046b062453"                                     },
-    {"StateRecoverWait",                      FAILOVER_STATE,                                      30,
-     "001e0a0c6b06267a00000005 00180001fe 0017000100 001900046b06267a"},
-    {"Contact",                      FAILOVER_CONTACT,                                      12,                                 "000c0b0c6b06245900000025"                                            },
-    {"Updreqall",                                                            FAILOVER_UPDREQALL,                                                                            12,                                     "000c070c6b06245300000003"},
-    {"Updreq",                                                            FAILOVER_UPDREQ,                                                                            12,                                    "000c090c6b0628c500000003"                                              },
-    {"Upddone",                                                            FAILOVER_UPDDONE,                                                                            12,                                    "000c080c6b06245300000003"},
-    {"Poolreq",                                                            FAILOVER_POOLREQ,                                                                            12,                                    "000c010c6b0624e000000028"                                              },
-    {"Poolresp",                                                            FAILOVER_POOLRESP,                                                                            20,                                   "0014020c6b0624e000000028 0001000400000004"},
-    {"BndupdVirginFree",                                           FAILOVER_BNDUPD,                                                           49,
+    {"StateRecoverInStartup", FAILOVER_STATE, 30, "001e0a0c6b06245300000000 0018000106 0017000101 001900046b062453"},
+    {"StateRecoverWait", FAILOVER_STATE, 30, "001e0a0c6b06267a00000005 00180001fe 0017000100 001900046b06267a"},
+    {"Contact", FAILOVER_CONTACT, 12, "000c0b0c6b06245900000025"},
+    {"Updreqall", FAILOVER_UPDREQALL, 12, "000c070c6b06245300000003"},
+    {"Updreq", FAILOVER_UPDREQ, 12, "000c090c6b0628c500000003"},
+    {"Upddone", FAILOVER_UPDDONE, 12, "000c080c6b06245300000003"},
+    {"Poolreq", FAILOVER_POOLREQ, 12, "000c010c6b0624e000000028"},
+    {"Poolresp", FAILOVER_POOLRESP, 20, "0014020c6b0624e000000028 0001000400000004"},
+    {"BndupdVirginFree", FAILOVER_BNDUPD, 49,
      "0031030c6b06245300000004 000200040a630064 0003000101 000d000400000000 0012000400000000 "
-     "0019000400000000"                                         },
-    {"BndupdBackup",                                                                     FAILOVER_BNDUPD,                                                                                     49,
+     "0019000400000000"},
+    {"BndupdBackup", FAILOVER_BNDUPD, 49,
      "0031030c6b0624530000001b 000200040a630064 0003000107 000d000400000000 001200046b062453 "
      "001900046b062453"},
-    {"BndupdActive",                                                                     FAILOVER_BNDUPD,                                                                                     79,
+    {"BndupdActive", FAILOVER_BNDUPD, 79,
      "004f030c6b0624610000001c 000200040a63006d 0003000102 " + client_id + hardware +
-         "000d00046b062489 001200046b0624ed 001900046b062461 000600046b062461"                                         },
-    {"BndupdReleased",              FAILOVER_BNDUPD,                              79,
+         "000d00046b062489 001200046b0624ed 001900046b062461 000600046b062461"},
+    {"BndupdReleased", FAILOVER_BNDUPD, 79,
      "004f030c6b0624cd0000001c 000200040a63006d 0003000104 " + client_id + hardware +
          "000d00046b0624cd 001200046b0624cd 001900046b0624c3 000600046b0624c7"},
-    {"BndupdExpired",              FAILOVER_BNDUPD,                              68,
+    {"BndupdExpired", FAILOVER_BNDUPD, 68,
      "0044030c6b06256000000033 000200040a63006e 0003000103 00050007010a0000000004 000d00046b062560 "
-     "001200046b06257e 001900046b062524 000600046b062524"                                          },
-    {"BndupdAbandoned",                                   FAILOVER_BNDUPD,                                                   57,
+     "001200046b06257e 001900046b062524 000600046b062524"},
+    {"BndupdAbandoned", FAILOVER_BNDUPD, 57,
      "0039030c6b0624d70000001e 000200040a63006d 0003000105 000d00046b077657 001200046b06255f "
      "001900046b0624d3 000600046b0624d3"},
-    {"BndupdActiveReserved",                                                    FAILOVER_BNDUPD,                                                                    74,
+    {"BndupdActiveReserved", FAILOVER_BNDUPD, 74,
      "004a030c6b062eee0000000e 000200040a630067 0003000102 " + hardware +
-         "000d00046b062f0c 001200046b062f25 001900046b062eee 000600046b062eee 000c00020001"                                     },
-    {"BndackAccept", FAILOVER_BNDACK,                 20,       "0014040c6b0624620000001c 000200040a63006d" },
-    {"BndackReject16",                                           FAILOVER_BNDACK,                                                           82,
+         "000d00046b062f0c 001200046b062f25 001900046b062eee 000600046b062eee 000c00020001"},
+    {"BndackAccept", FAILOVER_BNDACK, 20, "0014040c6b0624620000001c 000200040a63006d"},
+    {"BndackReject16", FAILOVER_BNDACK, 82,
      "0052040c6b0624d70000001e 000200040a63006d 0015000110 00100035" +
-         hex_of("incoming update is less critical than outgoing update")                             },
-    {"Disconnect7",                    FAILOVER_DISCONNECT,                                    38,
-     "00260c0c6b062f8b00000002 0015000107 00100011" + hex_of("already connected")      },
+         hex_of("incoming update is less critical than outgoing update")},
+    {"Disconnect7", FAILOVER_DISCONNECT, 38,
+     "00260c0c6b062f8b00000002 0015000107 00100011" + hex_of("already connected")},
 };
 
 const Example &example(const std::string &name) {
@@ -292,8 +272,7 @@ TEST_P(MessageExample, IsIncompleteAtEveryByteBeforeTheLast) {
         failover_message m;
         memset(&m, 0xee, sizeof(m));
         size_t consumed = 777;
-        EXPECT_EQ(FAILOVER_INCOMPLETE, failover_message_decode(half.data(), half.size(), &m, &consumed))
-            << length;
+        EXPECT_EQ(FAILOVER_INCOMPLETE, failover_message_decode(half.data(), half.size(), &m, &consumed)) << length;
         EXPECT_EQ(777u, consumed) << length;
     }
 }
@@ -443,15 +422,13 @@ TEST_P(MessageType, TakesItsOptionsInAnyOrder) {
 }
 
 TEST_P(MessageType, PassesOverOptionsItHasNoUseFor) {
-    for (unsigned code :
-         {0u,  1u,  2u,  3u,  4u,  5u,  6u,  7u,  8u,  9u,  10u, 11u, 12u, 13u, 14u, 15u,   16u,
-          17u, 18u, 19u, 20u, 21u, 22u, 23u, 24u, 25u, 26u, 27u, 28u, 29u, 30u, 41u, 4000u, 65535u}) {
+    for (unsigned code : {0u,  1u,  2u,  3u,  4u,  5u,  6u,  7u,  8u,  9u,  10u, 11u, 12u, 13u, 14u, 15u,   16u,
+                          17u, 18u, 19u, 20u, 21u, 22u, 23u, 24u, 25u, 26u, 27u, 28u, 29u, 30u, 41u, 4000u, 65535u}) {
         if (code < FAILOVER_OPTIONS && uses(GetParam(), code)) {
             continue;
         }
         for (size_t size : {0u, 1u, 3u, 200u}) {
-            Bytes bytes =
-                Builder(GetParam()).option(code, Bytes(size, 0xff)).option(code, Bytes(size, 0xff)).bytes();
+            Bytes bytes = Builder(GetParam()).option(code, Bytes(size, 0xff)).option(code, Bytes(size, 0xff)).bytes();
             Decoded d(bytes);
             EXPECT_EQ(FAILOVER_DECODED, d.result) << code << " of " << size;
             EXPECT_EQ(0u, d.m.present) << code;
@@ -490,8 +467,7 @@ TEST_P(MessageType, RefusesAnOptionThatRunsPastTheEnd) {
         shorter[1] = uint8_t(cut);
         Decoded d(shorter);
         bool at_border = d.result == FAILOVER_DECODED && encode(d.m) == shorter;
-        EXPECT_TRUE(at_border || d.result == FAILOVER_BAD_OPTION)
-            << cut << ": " << failover_decode_text(d.result);
+        EXPECT_TRUE(at_border || d.result == FAILOVER_BAD_OPTION) << cut << ": " << failover_decode_text(d.result);
     }
 }
 
@@ -500,8 +476,7 @@ TEST_P(MessageType, RefusesLeftOverBytes) {
         Decoded d(Builder(GetParam()).raw(Bytes(left, 0)).bytes());
         EXPECT_EQ(FAILOVER_BAD_OPTION, d.result) << left;
     }
-    EXPECT_EQ(FAILOVER_DECODED, Decoded(Builder(GetParam()).raw(Bytes(4, 0)).bytes()).result)
-        << "an empty option 0";
+    EXPECT_EQ(FAILOVER_DECODED, Decoded(Builder(GetParam()).raw(Bytes(4, 0)).bytes()).result) << "an empty option 0";
 }
 
 INSTANTIATE_TEST_SUITE_P(All, MessageType, ::testing::Range(uint8_t(1), uint8_t(13)),
@@ -520,8 +495,7 @@ TEST(Message, TakesByteStringsOfAnyLength) {
 TEST(Message, LeavesAnHbaOfAnotherSizeToTheConnection) {
     // It is answered with its own reject reason, so it must get through.
     for (size_t size : {0u, 1u, 31u, 33u, 64u}) {
-        Decoded d(
-            Builder(FAILOVER_CONNECT).option(FAILOVER_OPT_HASH_BUCKET_ASSIGNMENT, Bytes(size, 1)).bytes());
+        Decoded d(Builder(FAILOVER_CONNECT).option(FAILOVER_OPT_HASH_BUCKET_ASSIGNMENT, Bytes(size, 1)).bytes());
         ASSERT_EQ(FAILOVER_DECODED, d.result) << size;
         EXPECT_TRUE(failover_has(&d.m, FAILOVER_OPT_HASH_BUCKET_ASSIGNMENT));
         EXPECT_EQ(size, d.m.hash_bucket_assignment.length);
@@ -531,8 +505,7 @@ TEST(Message, LeavesAnHbaOfAnotherSizeToTheConnection) {
 TEST(Message, TakesAHardwareAddressOfAnyLength) {
     // Which ones are too long is the update's to say, in a BNDACK.
     for (size_t size : {0u, 1u, 7u, 21u, 22u, 255u}) {
-        Decoded d(
-            Builder(FAILOVER_BNDUPD).option(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, Bytes(size, 1)).bytes());
+        Decoded d(Builder(FAILOVER_BNDUPD).option(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, Bytes(size, 1)).bytes());
         ASSERT_EQ(FAILOVER_DECODED, d.result) << size;
         EXPECT_EQ(size, d.m.client_hardware_address.length);
     }
@@ -557,8 +530,7 @@ TEST(Message, RefusesLengthsOutside12To2048AsSoonAsTheyAreThere) {
 TEST(Message, RefusesUnknownTypes) {
     for (unsigned type : {0u, 13u, 14u, 127u, 128u, 255u}) {
         EXPECT_EQ(FAILOVER_BAD_TYPE, Decoded(Builder(uint8_t(type)).bytes()).result) << type;
-        EXPECT_EQ(FAILOVER_BAD_TYPE, Decoded(Builder(uint8_t(type)).option(2, {10, 0, 0, 1}).bytes()).result)
-            << type;
+        EXPECT_EQ(FAILOVER_BAD_TYPE, Decoded(Builder(uint8_t(type)).option(2, {10, 0, 0, 1}).bytes()).result) << type;
     }
 }
 
@@ -573,8 +545,7 @@ TEST(Message, RefusesAPayloadOffsetIntoTheHeaderOrBehindTheEnd) {
 }
 
 TEST(Message, SkipsALongerHeader) {
-    Bytes bytes =
-        Builder(FAILOVER_STATE).raw({1, 2, 3, 4}).option(FAILOVER_OPT_SERVER_STATE, {2}).offset(16).bytes();
+    Bytes bytes = Builder(FAILOVER_STATE).raw({1, 2, 3, 4}).option(FAILOVER_OPT_SERVER_STATE, {2}).offset(16).bytes();
     Decoded d(bytes);
     ASSERT_EQ(FAILOVER_DECODED, d.result);
     EXPECT_EQ(bytes.size(), d.consumed);
@@ -590,8 +561,7 @@ TEST(Message, RefusesHugeOptionLengths) {
             put16(option, code);
             put16(option, length);
             option.resize(8, 0);
-            EXPECT_EQ(FAILOVER_BAD_OPTION, Decoded(Builder(FAILOVER_BNDACK).raw(option).bytes()).result)
-                << length;
+            EXPECT_EQ(FAILOVER_BAD_OPTION, Decoded(Builder(FAILOVER_BNDACK).raw(option).bytes()).result) << length;
         }
     }
 }
@@ -677,8 +647,8 @@ TEST(MessageTime, IsWrittenAsItIsWithinItsRange) {
 }
 
 TEST(MessageTime, IsSaturatedAndNeverWrapped) {
-    for (int64_t end : {int64_t(UINT32_MAX), int64_t(UINT32_MAX) + 1, int64_t(UINT32_MAX) + 3600,
-                        int64_t(1) << 40, FAILOVER_TIME_INFINITE - 1}) {
+    for (int64_t end : {int64_t(UINT32_MAX), int64_t(UINT32_MAX) + 1, int64_t(UINT32_MAX) + 3600, int64_t(1) << 40,
+                        FAILOVER_TIME_INFINITE - 1}) {
         EXPECT_EQ(UINT32_MAX, written(end, YEAR_2027)) << end;
         EXPECT_EQ(UINT32_MAX, written(end, JUST_BEFORE_2106)) << end;
     }
@@ -708,14 +678,12 @@ TEST(MessageTime, ThatMeansNeverIsReadAsNever) {
 
 // valid-lifetime 4294967295 and 2147483648, on the days on which 31 and 32 bits run out.
 TEST(MessageTime, OfAHugeLifetimeIsNeverInThePartnersPast) {
-    for (uint32_t now :
-         {YEAR_2027, JUST_BEFORE_2038, 0x7ffffffeu, 0x7fffffffu, JUST_AFTER_2038, JUST_BEFORE_2106}) {
+    for (uint32_t now : {YEAR_2027, JUST_BEFORE_2038, 0x7ffffffeu, 0x7fffffffu, JUST_AFTER_2038, JUST_BEFORE_2106}) {
         for (int64_t end : {FAILOVER_TIME_INFINITE, int64_t(now) + 0xffffffff, int64_t(now) + 0x80000000,
                             int64_t(now) + 86400, int64_t(now) + 61}) {
             int64_t partners = read_back(written(end, now), now);
             EXPECT_GE(partners, end) << "now " << now;
-            EXPECT_TRUE(partners == end || partners == FAILOVER_TIME_INFINITE)
-                << "now " << now << ", end " << end;
+            EXPECT_TRUE(partners == end || partners == FAILOVER_TIME_INFINITE) << "now " << now << ", end " << end;
         }
         EXPECT_EQ(FAILOVER_TIME_INFINITE, read_back(written(FAILOVER_TIME_INFINITE, now), now));
     }
@@ -830,8 +798,7 @@ TEST(Message, EveryRejectReasonHasAText) {
         texts[text]++;
     }
     EXPECT_EQ(22u, texts.size()) << "1 to 21, and one for all others";
-    EXPECT_STREQ("connection rejected, time mismatch too great",
-                 failover_reject_text(FAILOVER_REJECT_TIME_MISMATCH));
+    EXPECT_STREQ("connection rejected, time mismatch too great", failover_reject_text(FAILOVER_REJECT_TIME_MISMATCH));
     EXPECT_STREQ("less critical binding information",
                  failover_reject_text(FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
     EXPECT_STREQ("missing message digest", failover_reject_text(21));

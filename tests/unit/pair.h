@@ -71,14 +71,14 @@ public:
         core_ = failover_create(&config_, &host);
         ASSERT_TRUE(failover_add_pool(core_, SUBNET, first_, last_));
         ASSERT_TRUE(failover_build(core_, record_ ? &*record_ : nullptr));
-        for (auto& [address, binding] : bindings_) {
+        for (auto &[address, binding] : bindings_) {
             failover_restore_binding(core_, &binding);
         }
         for (uint32_t address : reserved_) {
             failover_reserve(core_, address);
         }
         failover_start(core_, process_.c_str(), now);
-        for (auto& [address, row] : rows_) {
+        for (auto &[address, row] : rows_) {
             failover_lease lease{address, row.client, row.cltt, row.ends, false};
             failover_adopt(core_, &lease, now);
         }
@@ -101,7 +101,7 @@ public:
             return;
         }
         uint64_t sequence = 0;
-        for (auto& item : pending_) {
+        for (auto &item : pending_) {
             sequence = item.sequence;
             if (item.relationship) {
                 record_ = *item.relationship;
@@ -131,7 +131,7 @@ public:
         }
     }
 
-    failover* core() {
+    failover *core() {
         return core_;
     }
     failover_state state() {
@@ -150,8 +150,8 @@ public:
     uint32_t own_free(failover_clock now) {
         return failover_own_free(core_, first_, now);
     }
-    bool logged(const std::string& text) const {
-        return std::any_of(log_.begin(), log_.end(), [&](auto& line) { return line.find(text) != std::string::npos; });
+    bool logged(const std::string &text) const {
+        return std::any_of(log_.begin(), log_.end(), [&](auto &line) { return line.find(text) != std::string::npos; });
     }
 
     void forget_connection(int id) {
@@ -168,8 +168,8 @@ public:
     std::string process_ = "process-1";
     bool disk_works_ = true;
     std::vector<int> connections_; // that its transport has
-    int64_t ahead_ = 0; // seconds by which this server's wall clock is ahead of the true time
-    failover* core_ = nullptr;
+    int64_t ahead_ = 0;            // seconds by which this server's wall clock is ahead of the true time
+    failover *core_ = nullptr;
 
 private:
     struct Item {
@@ -179,8 +179,8 @@ private:
     };
     std::vector<Item> pending_;
 
-    static void store(void* context, uint64_t sequence, const failover_record* r, const failover_binding* b) {
-        auto* self = static_cast<Server*>(context);
+    static void store(void *context, uint64_t sequence, const failover_record *r, const failover_binding *b) {
+        auto *self = static_cast<Server *>(context);
         Item item{sequence, {}, {}};
         if (r != nullptr) {
             item.relationship = *r;
@@ -189,8 +189,8 @@ private:
         }
         self->pending_.push_back(item);
     }
-    static void log(void* context, failover_severity, const char* text) {
-        static_cast<Server*>(context)->log_.push_back(text);
+    static void log(void *context, failover_severity, const char *text) {
+        static_cast<Server *>(context)->log_.push_back(text);
         if (getenv("FAILOVER_TEST_LOG") != nullptr) {
             fprintf(stderr, "  | %s\n", text);
         }
@@ -200,7 +200,7 @@ private:
 // The primary `p` and the secondary `s`, a link between them and a clock over both.
 class Pair : public ::testing::Test {
 protected:
-    void make(uint32_t addresses = 20, std::function<void(failover_config&)> change = nullptr) {
+    void make(uint32_t addresses = 20, std::function<void(failover_config &)> change = nullptr) {
         failover_config config{};
         failover_config_defaults(&config);
         snprintf(config.name, sizeof(config.name), "fo1");
@@ -221,7 +221,7 @@ protected:
         settle();
     }
     // Both in NORMAL, the free addresses divided.
-    void start_normal(uint32_t addresses = 20, std::function<void(failover_config&)> change = nullptr) {
+    void start_normal(uint32_t addresses = 20, std::function<void(failover_config &)> change = nullptr) {
         make(addresses, change);
         start();
         ASSERT_EQ(FAILOVER_NORMAL, p->state());
@@ -231,7 +231,7 @@ protected:
     }
 
     // What this server takes for the present moment.
-    failover_clock at(const Server& x) const {
+    failover_clock at(const Server &x) const {
         return failover_clock{now.wall + x.ahead_, now.mono};
     }
 
@@ -242,7 +242,7 @@ protected:
         }
         for (int round = 0; round < 20000; round++) {
             bool busy = false;
-            for (Server* x : {p.get(), s.get()}) {
+            for (Server *x : {p.get(), s.get()}) {
                 if (x->core_ != nullptr) {
                     failover_tick(x->core_, at(*x));
                     x->commit(at(*x));
@@ -263,7 +263,7 @@ protected:
         int64_t start_mono = now.mono, start_wall = now.wall;
         while (now.mono < end) {
             int64_t next = end;
-            for (Server* x : {p.get(), s.get()}) {
+            for (Server *x : {p.get(), s.get()}) {
                 if (x->core_ != nullptr) {
                     next = std::min(next, std::max(failover_deadline(x->core_), now.mono + 1));
                 }
@@ -288,18 +288,18 @@ protected:
         ASSERT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, p->state());
         ASSERT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, s->state());
     }
-    void kill(Server& x) {
+    void kill(Server &x) {
         x.kill();
         close_all(&x);
         settle();
     }
-    void restart(Server& x) {
+    void restart(Server &x) {
         x.process_ += "'";
         x.start(at(x));
         settle();
     }
 
-    failover_plan force(Server& x, failover_state state, bool override_guard = false, int64_t since = 0) {
+    failover_plan force(Server &x, failover_state state, bool override_guard = false, int64_t since = 0) {
         failover_force force{state, override_guard, since};
         failover_plan plan;
         failover_force_plan(x.core_, &force, at(x), &plan);
@@ -315,7 +315,7 @@ protected:
     // ---- Clients, as Kea would serve them ----
     uint32_t next_xid = 100;
 
-    failover_ask ask(const failover_client& client, uint32_t address, uint32_t xid, bool selects = false) {
+    failover_ask ask(const failover_client &client, uint32_t address, uint32_t xid, bool selects = false) {
         failover_ask a{};
         a.client = &client;
         a.address = address;
@@ -324,8 +324,8 @@ protected:
         a.selects_us = selects;
         return a;
     }
-    failover_verdict discover_verdict(Server& x, const failover_client& client, uint16_t secs = 100,
-                                      failover_why* why = nullptr) {
+    failover_verdict discover_verdict(Server &x, const failover_client &client, uint16_t secs = 100,
+                                      failover_why *why = nullptr) {
         failover_why unused{};
         uint32_t subnets[] = {SUBNET};
         failover_discover d{};
@@ -338,14 +338,14 @@ protected:
         return failover_on_discover(x.core_, &d, at(x), why != nullptr ? why : &unused);
     }
     // What an OFFER would hold. `secs` is high, so that load balancing keeps out of it.
-    Lease discover(Server& x, const failover_client& client, uint16_t secs = 100) {
+    Lease discover(Server &x, const failover_client &client, uint16_t secs = 100) {
         Lease lease;
         failover_why why{};
         if (discover_verdict(x, client, secs, &why) != FAILOVER_GO_ON) {
             lease.why = why.text;
             return lease;
         }
-        for (auto& [address, row] : x.rows_) {
+        for (auto &[address, row] : x.rows_) {
             if (failover_same_client(&row.client, &client)) {
                 failover_ask a = ask(client, address, next_xid);
                 if (failover_may_have(x.core_, &a, at(x), &lease.lifetime, &why)) {
@@ -369,7 +369,7 @@ protected:
         lease.why = "exhausted";
         return lease;
     }
-    Lease request(Server& x, const failover_client& client, uint32_t address, bool selects = false, uint32_t xid = 0) {
+    Lease request(Server &x, const failover_client &client, uint32_t address, bool selects = false, uint32_t xid = 0) {
         Lease lease;
         failover_why why{};
         failover_ask a = ask(client, address, xid != 0 ? xid : next_xid++, selects);
@@ -397,11 +397,11 @@ protected:
         settle();
         return lease;
     }
-    Lease dora(Server& x, const failover_client& client) {
+    Lease dora(Server &x, const failover_client &client) {
         Lease offer = discover(x, client);
         return offer.kind == Lease::ACK ? request(x, client, offer.address, true) : offer;
     }
-    void release(Server& x, const failover_client& client, uint32_t address) {
+    void release(Server &x, const failover_client &client, uint32_t address) {
         failover_why why{};
         if (failover_on_other(x.core_, &why) != FAILOVER_GO_ON) {
             return;
@@ -412,7 +412,7 @@ protected:
     }
 
     // Kea keeps the row of a declined lease, in a state of its own, until its probation is over.
-    void decline(Server& x, const failover_client& client, uint32_t address, int64_t probation = 86400) {
+    void decline(Server &x, const failover_client &client, uint32_t address, int64_t probation = 86400) {
         failover_why why{};
         auto row = x.rows_.find(address);
         bool holds = row != x.rows_.end() && failover_same_client(&row->second.client, &client);
@@ -428,7 +428,7 @@ protected:
     bool stalled = false;
 
     // What is due at `x`, committed or not; what it sends is on its way afterwards.
-    void step(Server& x, bool commits) {
+    void step(Server &x, bool commits) {
         failover_tick(x.core_, at(x));
         if (commits) {
             x.commit(at(x));
@@ -452,7 +452,7 @@ protected:
         in_flight_.clear();
         for (int id : std::vector<int>(open_)) {
             open_.erase(std::remove(open_.begin(), open_.end(), id), open_.end());
-            for (Server* x : {p.get(), s.get()}) {
+            for (Server *x : {p.get(), s.get()}) {
                 if (x->core_ != nullptr) {
                     x->forget_connection(id);
                     failover_disconnected(x->core_, id, "Connection reset by peer", at(*x));
@@ -467,11 +467,11 @@ protected:
 
 private:
     struct Wire {
-        Server* from;
+        Server *from;
         int id;
     };
     struct Chunk {
-        Server* to;
+        Server *to;
         int id;
         std::vector<uint8_t> bytes; // empty: closed
     };
@@ -481,10 +481,10 @@ private:
     int next_id_ = 0;
     bool cut_ = false;
 
-    Server* other(Server* x) {
+    Server *other(Server *x) {
         return x == p.get() ? s.get() : p.get();
     }
-    bool actions(Server* x) {
+    bool actions(Server *x) {
         bool busy = false;
         failover_action action;
         while (failover_next_action(x->core_, &action)) {
@@ -498,8 +498,8 @@ private:
         }
         return busy;
     }
-    void dial(Server* x) {
-        Server* y = other(x);
+    void dial(Server *x) {
+        Server *y = other(x);
         if (cut_ || y->core_ == nullptr) {
             failover_dial_failed(x->core_, cut_ ? "timed out" : "Connection refused", at(*x));
             return;
@@ -516,19 +516,19 @@ private:
         }
         y->connections_.push_back(id);
     }
-    void close(Server* to, int id) {
+    void close(Server *to, int id) {
         if (!cut_) {
             in_flight_.push_back(Chunk{to, id, {}});
         }
         open_.erase(std::remove(open_.begin(), open_.end(), id), open_.end());
     }
-    void close_all(Server* dead) {
+    void close_all(Server *dead) {
         in_flight_.clear();
         for (int id : std::vector<int>(open_)) {
             close(other(dead), id);
         }
     }
-    void send(Server* x) {
+    void send(Server *x) {
         uint8_t buffer[4 * FAILOVER_MESSAGE_SIZE_MAX];
         for (int id : x->connections_) {
             size_t size = failover_output(x->core_, id, buffer, sizeof(buffer), at(*x));
@@ -537,7 +537,7 @@ private:
             }
         }
     }
-    void receive(const Chunk& c) {
+    void receive(const Chunk &c) {
         if (c.to->core_ == nullptr) {
             return;
         }
@@ -548,12 +548,12 @@ private:
             failover_received(c.to->core_, c.id, c.bytes.data(), c.bytes.size(), at(*c.to));
         }
     }
-    bool deliver(Server* x) {
+    bool deliver(Server *x) {
         send(x);
         bool busy = false;
         std::deque<Chunk> arriving;
         std::swap(arriving, in_flight_);
-        for (Chunk& c : arriving) {
+        for (Chunk &c : arriving) {
             busy = busy || c.to->core_ != nullptr;
             receive(c);
         }

@@ -111,10 +111,10 @@ protected:
     ElementPtr all;
 };
 
-#define EXPECT_ERROR(part)                                                                                   \
-    do {                                                                                                     \
-        std::string text = error();                                                                          \
-        EXPECT_PRED2(contains, text, part);                                                                  \
+#define EXPECT_ERROR(part)                                                                                             \
+    do {                                                                                                               \
+        std::string text = error();                                                                                    \
+        EXPECT_PRED2(contains, text, part);                                                                            \
     } while (false)
 
 // ---- What must be there -----------------------------------------------------------------------------------
@@ -225,8 +225,7 @@ TEST_F(Parameters, UnknownKeyAtTheTopIsNamedWithItsPosition) {
 }
 
 TEST_F(Parameters, UnknownKeyInARelationshipIsNamedWithItsPathAndPosition) {
-    EXPECT_PRED2(contains,
-                 errorOf("{ \"relationships\": [ {\n \"name\": \"dc1\",\n \"mclt-seconds\": 60 } ] }"),
+    EXPECT_PRED2(contains, errorOf("{ \"relationships\": [ {\n \"name\": \"dc1\",\n \"mclt-seconds\": 60 } ] }"),
                  "relationships[0].mclt-seconds (<string>:3:18): unknown parameter \"mclt-seconds\"");
     EXPECT_ERROR("mclt, ");
 }
@@ -318,26 +317,26 @@ TEST_P(IntegerParameter, RealNumberIsRefused) {
 const int64_t YEAR = 366 * 86400;
 INSTANTIATE_TEST_SUITE_P(
     Each, IntegerParameter,
-    ::testing::Values(
-        IntegerKey{"mclt", 1, YEAR, [](auto &c) { return c.mclt; }},
-        IntegerKey{"load-balance-max-seconds", 0, 65535, [](auto &c) { return c.load_balance_max_seconds; }},
-        IntegerKey{"max-response-delay", 9, 86400, [](auto &c) { return c.max_response_delay; }},
-        IntegerKey{"max-unacked-updates", 1, 65535, [](auto &c) { return c.max_unacked_updates; }},
-        IntegerKey{"startup-delay", 1, 3600, [](auto &c) { return c.startup_delay; }},
-        IntegerKey{"auto-partner-down", 0, YEAR, [](auto &c) { return c.auto_partner_down; }},
-        IntegerKey{"max-lease-misbalance", 0, 100, [](auto &c) { return c.max_lease_misbalance; }},
-        IntegerKey{"max-lease-ownership", 0, 100, [](auto &c) { return c.max_lease_ownership; }},
-        IntegerKey{"min-balance", 0, 86400, [](auto &c) { return c.min_balance; }},
-        IntegerKey{"max-balance", 0, 86400, [](auto &c) { return c.max_balance; }},
-        // How many buckets are the primary's.
-        IntegerKey{"split", 0, 256,
-                   [](auto &c) {
-                       int64_t buckets = 0;
-                       for (int b = 0; b < 256; b++) {
-                           buckets += failover_bucket_is_primarys(c.hba, uint8_t(b));
-                       }
-                       return buckets;
-                   }}),
+    ::testing::Values(IntegerKey{"mclt", 1, YEAR, [](auto &c) { return c.mclt; }},
+                      IntegerKey{"load-balance-max-seconds", 0, 65535,
+                                 [](auto &c) { return c.load_balance_max_seconds; }},
+                      IntegerKey{"max-response-delay", 9, 86400, [](auto &c) { return c.max_response_delay; }},
+                      IntegerKey{"max-unacked-updates", 1, 65535, [](auto &c) { return c.max_unacked_updates; }},
+                      IntegerKey{"startup-delay", 1, 3600, [](auto &c) { return c.startup_delay; }},
+                      IntegerKey{"auto-partner-down", 0, YEAR, [](auto &c) { return c.auto_partner_down; }},
+                      IntegerKey{"max-lease-misbalance", 0, 100, [](auto &c) { return c.max_lease_misbalance; }},
+                      IntegerKey{"max-lease-ownership", 0, 100, [](auto &c) { return c.max_lease_ownership; }},
+                      IntegerKey{"min-balance", 0, 86400, [](auto &c) { return c.min_balance; }},
+                      IntegerKey{"max-balance", 0, 86400, [](auto &c) { return c.max_balance; }},
+                      // How many buckets are the primary's.
+                      IntegerKey{"split", 0, 256,
+                                 [](auto &c) {
+                                     int64_t buckets = 0;
+                                     for (int b = 0; b < 256; b++) {
+                                         buckets += failover_bucket_is_primarys(c.hba, uint8_t(b));
+                                     }
+                                     return buckets;
+                                 }}),
     [](const auto &info) {
         std::string name = info.param.key;
         std::replace(name.begin(), name.end(), '-', '_');

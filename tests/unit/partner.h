@@ -170,8 +170,7 @@ protected:
     int link = -1;
     uint32_t partner_xid = 50; // the next of the partner's own numbers
 
-    void make(failover_role role, uint32_t addresses = 20,
-              std::function<void(failover_config &)> change = nullptr) {
+    void make(failover_role role, uint32_t addresses = 20, std::function<void(failover_config &)> change = nullptr) {
         failover_config config{};
         failover_config_defaults(&config);
         snprintf(config.name, sizeof(config.name), "fo1");
@@ -370,8 +369,8 @@ protected:
         }
         return m;
     }
-    Message bndupd(uint32_t address, failover_binding_status status, const failover_client *client,
-                   int64_t ends, int64_t potential, int64_t starts, int64_t cltt = 0) {
+    Message bndupd(uint32_t address, failover_binding_status status, const failover_client *client, int64_t ends,
+                   int64_t potential, int64_t starts, int64_t cltt = 0) {
         Message m(FAILOVER_BNDUPD, partner_xid++);
         m.number(FAILOVER_OPT_ASSIGNED_IP_ADDRESS, address)
             .number(FAILOVER_OPT_BINDING_STATUS, status)
@@ -453,8 +452,7 @@ protected:
     uint32_t next_xid = 100;
     uint32_t desired = 3600;
 
-    failover_ask ask(const failover_client &client, uint32_t address, uint32_t xid = 0,
-                     bool selects = false) {
+    failover_ask ask(const failover_client &client, uint32_t address, uint32_t xid = 0, bool selects = false) {
         failover_ask a{};
         a.client = &client;
         a.address = address;

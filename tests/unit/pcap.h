@@ -75,8 +75,7 @@ enum Protocol : uint8_t { TCP = 6, UDP = 17 };
 // False if the frame isn't that protocol over IPv4.
 inline bool parse_frame(const Bytes &frame, Protocol protocol, Segment &s) {
     constexpr size_t ETHERNET = 14;
-    if (frame.size() < ETHERNET + 20 || big_endian(&frame[12], 2) != 0x0800 ||
-        frame[ETHERNET + 9] != protocol) {
+    if (frame.size() < ETHERNET + 20 || big_endian(&frame[12], 2) != 0x0800 || frame[ETHERNET + 9] != protocol) {
         return false;
     }
     const uint8_t *ip = &frame[ETHERNET];

@@ -188,23 +188,22 @@ TEST_F(PeerTest, ConnectWithoutName) {
 TEST_F(PeerTest, ConnectWithAnotherName) {
     for (const char *name : {"alpha", "FO1", "fo", "fo11"}) {
         Message c = connect_message();
-        Received ack = expect_rejected(c.text(FAILOVER_OPT_RELATIONSHIP_NAME, name),
-                                       FAILOVER_REJECT_INVALID_PARTNER, "unknown failover relationship name");
+        Received ack = expect_rejected(c.text(FAILOVER_OPT_RELATIONSHIP_NAME, name), FAILOVER_REJECT_INVALID_PARTNER,
+                                       "unknown failover relationship name");
         EXPECT_EQ(name, text_of(ack.m.relationship_name)) << "the name is echoed";
         EXPECT_FALSE(ack.has(FAILOVER_OPT_MAX_UNACKED_BNDUPD));
         EXPECT_FALSE(ack.has(FAILOVER_OPT_RECEIVE_TIMER));
         EXPECT_TRUE(x->logged("calls the relationship \"" + std::string(name) + "\", this server \"fo1\""));
     }
     Message c = connect_message();
-    expect_rejected(c.text(FAILOVER_OPT_RELATIONSHIP_NAME, std::string("fo1\0", 4)),
-                    FAILOVER_REJECT_INVALID_PARTNER, "unknown failover relationship name");
+    expect_rejected(c.text(FAILOVER_OPT_RELATIONSHIP_NAME, std::string("fo1\0", 4)), FAILOVER_REJECT_INVALID_PARTNER,
+                    "unknown failover relationship name");
 }
 
 TEST_F(PeerTest, ConnectWithAnotherClock) {
     for (int64_t off : {61, -61, 1000000}) {
         skew = off;
-        Received ack =
-            expect_rejected(connect_message(), FAILOVER_REJECT_TIME_MISMATCH, "time offset too large");
+        Received ack = expect_rejected(connect_message(), FAILOVER_REJECT_TIME_MISMATCH, "time offset too large");
         EXPECT_TRUE(ack.has(FAILOVER_OPT_MAX_UNACKED_BNDUPD));
     }
     for (int64_t off : {60, -60, 0}) {
@@ -220,12 +219,11 @@ TEST_F(PeerTest, ConnectWithAnotherClock) {
 
 TEST_F(PeerTest, ConnectWithoutAWholeHba) {
     Message none = connect_message();
-    expect_rejected(none.without(FAILOVER_OPT_HASH_BUCKET_ASSIGNMENT), FAILOVER_REJECT_HBA_CONFLICT,
-                    "invalid HBA");
+    expect_rejected(none.without(FAILOVER_OPT_HASH_BUCKET_ASSIGNMENT), FAILOVER_REJECT_HBA_CONFLICT, "invalid HBA");
     for (size_t size : {0, 31, 33}) {
         Message c = connect_message();
-        expect_rejected(c.bytes(FAILOVER_OPT_HASH_BUCKET_ASSIGNMENT, Bytes(size, 0xff)),
-                        FAILOVER_REJECT_HBA_CONFLICT, "invalid HBA");
+        expect_rejected(c.bytes(FAILOVER_OPT_HASH_BUCKET_ASSIGNMENT, Bytes(size, 0xff)), FAILOVER_REJECT_HBA_CONFLICT,
+                        "invalid HBA");
     }
 }
 
@@ -449,9 +447,7 @@ TEST_F(PeerTest, SkewIsMeasuredWithEachFreshMessage) {
     x->log_.clear();
     send(Message(FAILOVER_CONTACT, partner_xid++));
     send(Message(FAILOVER_CONTACT, partner_xid++));
-    auto warns = [](const std::string &line) {
-        return line.find("clock is 40 s ahead of ours") != std::string::npos;
-    };
+    auto warns = [](const std::string &line) { return line.find("clock is 40 s ahead of ours") != std::string::npos; };
     EXPECT_EQ(1, std::count_if(x->log_.begin(), x->log_.end(), warns)) << "once";
 }
 
@@ -476,9 +472,8 @@ TEST_F(PeerTest, ClocksThatDriftApartEndTheLink) {
 // ---- Nothing but CONNECT and CONNECTACK before the link ---------------------------------------------------
 
 TEST_F(PeerTest, OtherMessagesBeforeConnect) {
-    for (auto type :
-         {FAILOVER_STATE, FAILOVER_BNDUPD, FAILOVER_BNDACK, FAILOVER_UPDREQ, FAILOVER_UPDREQALL,
-          FAILOVER_UPDDONE, FAILOVER_POOLREQ, FAILOVER_POOLRESP, FAILOVER_CONTACT, FAILOVER_DISCONNECT}) {
+    for (auto type : {FAILOVER_STATE, FAILOVER_BNDUPD, FAILOVER_BNDACK, FAILOVER_UPDREQ, FAILOVER_UPDREQALL,
+                      FAILOVER_UPDDONE, FAILOVER_POOLREQ, FAILOVER_POOLRESP, FAILOVER_CONTACT, FAILOVER_DISCONNECT}) {
         SCOPED_TRACE(failover_message_name(uint8_t(type)));
         make_known(FAILOVER_SECONDARY, FAILOVER_NORMAL);
         start();
@@ -487,8 +482,7 @@ TEST_F(PeerTest, OtherMessagesBeforeConnect) {
             send(id, state_message(FAILOVER_PARTNER_DOWN, now.wall));
         } else if (type == FAILOVER_BNDUPD) {
             failover_client c = make_client(1);
-            send(id,
-                 bndupd(POOL_FIRST, FAILOVER_ACTIVE, &c, now.wall + 60, now.wall + 90, now.wall, now.wall));
+            send(id, bndupd(POOL_FIRST, FAILOVER_ACTIVE, &c, now.wall + 60, now.wall + 90, now.wall, now.wall));
         } else {
             send(id, Message(type));
         }
@@ -619,8 +613,8 @@ TEST_F(Redial, AtStartAtOnce) {
 TEST_F(Redial, AfterRefusedForEver) {
     make(FAILOVER_PRIMARY);
     start();
-    for (const char *why : {"Connection refused", "Network is unreachable", "timed out",
-                            "Connection reset by peer", "Invalid argument"}) {
+    for (const char *why : {"Connection refused", "Network is unreachable", "timed out", "Connection reset by peer",
+                            "Invalid argument"}) {
         failover_dial_failed(x->core(), why, now);
         expect_dial_within_5_s();
         EXPECT_TRUE(x->logged(why));
@@ -804,8 +798,8 @@ TEST_F(Garbage, BeforeConnectNeverTouchesTheLink) {
 TEST_F(Garbage, HalfAMessageThenEof) {
     start_normal(FAILOVER_SECONDARY);
     failover_client c = make_client(1);
-    Bytes whole = encode(
-        bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &c, now.wall + 60, now.wall + 90, now.wall, now.wall));
+    Bytes whole =
+        encode(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &c, now.wall + 60, now.wall + 90, now.wall, now.wall));
     for (size_t size = 1; size < whole.size(); size += 7) {
         send_bytes(link, Bytes(whole.begin(), whole.begin() + long(size)));
         EXPECT_EQ(FAILOVER_NORMAL, x->state());
@@ -851,8 +845,7 @@ TEST_F(Garbage, UnknownStateNumber) {
                  .number(FAILOVER_OPT_SERVER_FLAGS, 0)
                  .number(FAILOVER_OPT_START_TIME_OF_STATE, now.wall));
         EXPECT_TRUE(is_closed(link)) << "the connection is closed";
-        EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, x->state())
-            << "but the server doesn't go into shutdown";
+        EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, x->state()) << "but the server doesn't go into shutdown";
         EXPECT_NE(FAILOVER_SHUTDOWN, x->record_->partner_state);
         closed.clear();
         inbox.clear();

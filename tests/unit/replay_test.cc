@@ -80,8 +80,8 @@ struct Capture {
 };
 
 constexpr auto NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTERRUPTED, PD = FAILOVER_PARTNER_DOWN,
-               RE = FAILOVER_RECOVER, RW = FAILOVER_RECOVER_WAIT, ST = FAILOVER_STARTUP,
-               UN = FAILOVER_UNKNOWN, SH = FAILOVER_SHUTDOWN;
+               RE = FAILOVER_RECOVER, RW = FAILOVER_RECOVER_WAIT, ST = FAILOVER_STARTUP, UN = FAILOVER_UNKNOWN,
+               SH = FAILOVER_SHUTDOWN;
 
 // clang-format off
 const Capture captures[] = {
@@ -526,8 +526,7 @@ failover_client client_named(const std::string &name) {
 }
 
 std::string client_text(const failover_client &c) {
-    std::string short_name =
-        c.hardware_length == 7 ? hex(c.hardware + 6, 1) + (c.id_length > 0 ? "/id" : "") : "00";
+    std::string short_name = c.hardware_length == 7 ? hex(c.hardware + 6, 1) + (c.id_length > 0 ? "/id" : "") : "00";
     failover_client plain = client_named(short_name);
     bool is_plain = plain.hardware_length == c.hardware_length && plain.id_length == c.id_length &&
                     std::equal(c.hardware, c.hardware + c.hardware_length, plain.hardware) &&
@@ -537,8 +536,7 @@ std::string client_text(const failover_client &c) {
 
 class Words {
 public:
-    Words(const failover_message &m, int64_t base)
-        : m_(m), base_(base), text_(failover_message_name(m.type)) {
+    Words(const failover_message &m, int64_t base) : m_(m), base_(base), text_(failover_message_name(m.type)) {
     }
     Words &word(const std::string &w) {
         text_ += " " + w;
@@ -780,8 +778,8 @@ private:
     }
     int connection_of(const Segment &s) {
         bool from_dialler = s.destination_port == FAILOVER_PORT;
-        auto key = from_dialler ? std::make_pair(s.source, s.source_port)
-                                : std::make_pair(s.destination, s.destination_port);
+        auto key =
+            from_dialler ? std::make_pair(s.source, s.source_port) : std::make_pair(s.destination, s.destination_port);
         bool begins = s.syn && !s.ack;
         if (index_.count(key) == 0 || (begins && connections_[size_t(index_[key])].up)) {
             index_[key] = int(connections_.size());
@@ -1011,8 +1009,7 @@ private:
     bool killed_at(int64_t time) const {
         return std::any_of(std::begin(happenings), std::end(happenings), [&](const Happening &h) {
             int64_t after = time - microseconds(h.at);
-            return concerns(h.capture, h.side) && h.kind == Happening::KILL && after >= 0 &&
-                   after < SECOND / 20;
+            return concerns(h.capture, h.side) && h.kind == Happening::KILL && after >= 0 && after < SECOND / 20;
         });
     }
     bool partner_ended_first(const Event &end) const {
@@ -1043,8 +1040,7 @@ private:
                 continue; // it was lost before the capture, but for the packets that the network still held
             }
             if (event.type == Event::END && event.side == side_) {
-                bool established =
-                    begun_before_.count(event.connection) > 0 || shown.count(event.connection) > 0;
+                bool established = begun_before_.count(event.connection) > 0 || shown.count(event.connection) > 0;
                 expect_end(event, established);
             }
             if (event.type != Event::MESSAGE) {
@@ -1057,8 +1053,7 @@ private:
                 }
                 continue;
             }
-            bool answers_what_was_before =
-                m.type == FAILOVER_BNDACK && updates.count({event.connection, m.xid}) == 0;
+            bool answers_what_was_before = m.type == FAILOVER_BNDACK && updates.count({event.connection, m.xid}) == 0;
             if (m.type == FAILOVER_CONTACT || answers_what_was_before) {
                 continue;
             }
@@ -1128,8 +1123,7 @@ private:
     failover_config config() const {
         failover_config c{};
         failover_config_defaults(&c);
-        snprintf(c.name, sizeof(c.name), "%s",
-                 side_ == PRIMARY ? capture_.primary_name : capture_.secondary_name);
+        snprintf(c.name, sizeof(c.name), "%s", side_ == PRIMARY ? capture_.primary_name : capture_.secondary_name);
         c.role = side_ == PRIMARY ? FAILOVER_PRIMARY : FAILOVER_SECONDARY;
         c.mclt = side_ == PRIMARY ? capture_.mclt : 3600; // the secondary learns it
         c.max_response_delay = capture_.receive_timer;
@@ -1148,8 +1142,7 @@ private:
             failover_binding b{};
             b.address = NETWORK + uint32_t(i);
             b.status = k.status == FAILOVER_BACKUP ? FAILOVER_FREE : k.status;
-            b.owner =
-                (k.status == FAILOVER_BACKUP) == (side_ == SECONDARY) ? FAILOVER_MINE : FAILOVER_PARTNERS;
+            b.owner = (k.status == FAILOVER_BACKUP) == (side_ == SECONDARY) ? FAILOVER_MINE : FAILOVER_PARTNERS;
             b.starts = wall_of(k.starts);
             b.ends = b.given = wall_of(k.ends);
             b.cltt = wall_of(k.cltt);
@@ -1492,8 +1485,8 @@ private:
             line = d.ours[0] == ' ' ? theirs.substr(0, theirs.find(':') + 1) + d.ours : d.ours;
         });
         if (line != ours) {
-            complain(when(now_ / SECOND) + "dhcpd: " + theirs + "\n" +
-                     std::string(when(now_ / SECOND).size(), ' ') + " ours: " + ours);
+            complain(when(now_ / SECOND) + "dhcpd: " + theirs + "\n" + std::string(when(now_ / SECOND).size(), ' ') +
+                     " ours: " + ours);
         }
     }
     std::string offer(const Dhcp &d, uint32_t address_of_dhcpd) {
@@ -1502,8 +1495,7 @@ private:
         failover_discover question{};
         question.client = &d.client;
         question.balance_key = d.client.id_length > 0 ? d.client.id : d.client.hardware + 1;
-        question.balance_key_length =
-            d.client.id_length > 0 ? d.client.id_length : d.client.hardware_length - 1u;
+        question.balance_key_length = d.client.id_length > 0 ? d.client.id_length : d.client.hardware_length - 1u;
         question.secs = d.secs;
         question.subnets = subnets;
         question.subnet_count = 1;
@@ -1531,9 +1523,9 @@ private:
         if (d.type == Dhcp::DISCOVER) {
             const Dhcp *theirs = answer_of_dhcpd(d, Dhcp::OFFER);
             std::string line = "DISCOVER of " + client + ":";
-            std::string gave =
-                theirs == nullptr ? " silence"
-                                  : " " + address_text(theirs->yiaddr) + " for " + number_text(theirs->lease);
+            std::string gave = theirs == nullptr
+                                   ? " silence"
+                                   : " " + address_text(theirs->yiaddr) + " for " + number_text(theirs->lease);
             std::string ours = offer(d, theirs == nullptr ? 0 : theirs->yiaddr);
             compare_answer(line + gave, line + (ours.empty() ? " silence" : ours));
         } else if (d.type == Dhcp::REQUEST) {
@@ -1557,9 +1549,8 @@ private:
         if (theirs == nullptr && names_other) {
             return;
         }
-        std::string gave = theirs == nullptr
-                               ? " silence"
-                               : " " + address_text(theirs->yiaddr) + " for " + number_text(theirs->lease);
+        std::string gave =
+            theirs == nullptr ? " silence" : " " + address_text(theirs->yiaddr) + " for " + number_text(theirs->lease);
         if (!is_told(line + gave)) {
             return;
         }
@@ -1630,8 +1621,8 @@ private:
         if (m.type == FAILOVER_CONTACT) {
             return;
         }
-        bool first_state = m.type == FAILOVER_STATE && !prologue_ && begun_before_.count(id) == 0 &&
-                           state_shown_.insert(id).second;
+        bool first_state =
+            m.type == FAILOVER_STATE && !prologue_ && begun_before_.count(id) == 0 && state_shown_.insert(id).second;
         std::string line = describe(m, base_, first_state);
         if (prologue_) {
             if (m.type != FAILOVER_CONNECT && m.type != FAILOVER_CONNECTACK && m.type != FAILOVER_STATE) {
@@ -1681,8 +1672,7 @@ private:
         failover_state ends = side_ == PRIMARY ? capture_.primary_ends : capture_.secondary_ends;
         failover_state is = core() == nullptr ? FAILOVER_UNKNOWN : failover_current_state(core());
         if (ends != is) {
-            complain(std::string("ends in ") + failover_state_name(is) + " instead of " +
-                     failover_state_name(ends));
+            complain(std::string("ends in ") + failover_state_name(is) + " instead of " + failover_state_name(ends));
         }
         if (is == FAILOVER_NORMAL && failover_get_record(core())->mclt != capture_.mclt) {
             complain("the MCLT was not taken over");
@@ -1728,8 +1718,8 @@ private:
         bool needed = early || late;
         for (size_t i = 0; i < said_.size() && has_place(s); i++) {
             const Said &o = said_[i];
-            bool swapped = has_place(o) && o.connection == s.connection &&
-                           (i < at) != (o.expected < s.expected) && i != at;
+            bool swapped =
+                has_place(o) && o.connection == s.connection && (i < at) != (o.expected < s.expected) && i != at;
             needed = needed || swapped;
             misplaced = misplaced || (swapped && !moved(s) && !moved(o));
         }
@@ -1797,8 +1787,7 @@ TEST(ReplayTable, EveryDifferenceIsNeeded) {
             for (Side side : {PRIMARY, SECONDARY}) {
                 if ((d.side & side) != 0) {
                     EXPECT_TRUE(needed[i].count(number + (side == PRIMARY ? "P" : "S")) > 0)
-                        << number << (side == PRIMARY ? " primary: " : " secondary: ") << d.theirs << " / "
-                        << d.ours;
+                        << number << (side == PRIMARY ? " primary: " : " secondary: ") << d.theirs << " / " << d.ours;
                 }
             }
         }

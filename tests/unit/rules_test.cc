@@ -8,10 +8,9 @@ using namespace failover_test;
 
 namespace {
 
-constexpr failover_state ST = FAILOVER_STARTUP, NO = FAILOVER_NORMAL,
-                         CI = FAILOVER_COMMUNICATIONS_INTERRUPTED, PD = FAILOVER_PARTNER_DOWN,
-                         PC = FAILOVER_POTENTIAL_CONFLICT, RE = FAILOVER_RECOVER, SH = FAILOVER_SHUTDOWN,
-                         RD = FAILOVER_RECOVER_DONE, RI = FAILOVER_RESOLUTION_INTERRUPTED,
+constexpr failover_state ST = FAILOVER_STARTUP, NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTERRUPTED,
+                         PD = FAILOVER_PARTNER_DOWN, PC = FAILOVER_POTENTIAL_CONFLICT, RE = FAILOVER_RECOVER,
+                         SH = FAILOVER_SHUTDOWN, RD = FAILOVER_RECOVER_DONE, RI = FAILOVER_RESOLUTION_INTERRUPTED,
                          RW = FAILOVER_RECOVER_WAIT;
 
 constexpr uint32_t OWN = POOL_FIRST, PARTNERS = POOL_FIRST + 15;
@@ -103,8 +102,8 @@ TEST_F(TheRules, Rule01NoLifetimeEndsLaterThanTheLid) {
                         desired = wanted;
                         uint32_t granted = lifetime(one, OWN);
                         ASSERT_NE(0u, granted) << why.text;
-                        EXPECT_LE(int64_t(granted), lid) << failover_state_name(state) << ", acked " << acked
-                                                         << ", left " << left << ", " << wanted;
+                        EXPECT_LE(int64_t(granted), lid)
+                            << failover_state_name(state) << ", acked " << acked << ", left " << left << ", " << wanted;
                         if (wanted <= 60) {
                             EXPECT_EQ(wanted, granted) << "within the MCLT it is granted as it is";
                         }
@@ -259,8 +258,7 @@ TEST_F(TheRules, Rule04ThreeVerdicts) {
     in_state(CI, {lease(OWN, one, 300)});
     EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
     EXPECT_EQ(FAILOVER_REFUSE, request(two, OWN));
-    EXPECT_EQ(FAILOVER_SILENCE, request(two, PARTNERS))
-        << "the partner's to give, and no binding is known for it";
+    EXPECT_EQ(FAILOVER_SILENCE, request(two, PARTNERS)) << "the partner's to give, and no binding is known for it";
     EXPECT_EQ(FAILOVER_REFUSE, request(two, PARTNERS, true)) << "but it selected us";
     EXPECT_EQ(FAILOVER_REFUSE, request(two, POOL_FIRST - 1));
 }
@@ -429,8 +427,7 @@ TEST_F(TheRules, Rule06UntilUpddone) {
     update(bndupd(PARTNERS, FAILOVER_BACKUP, nullptr, 0, now.wall, now.wall));
     EXPECT_EQ(FAILOVER_MINE, x->binding(PARTNERS).owner) << "what the partner says is so at once";
     send(Message(FAILOVER_UPDDONE, xid));
-    EXPECT_EQ(FAILOVER_PARTNERS, x->binding(OWN).owner)
-        << "and addresses that nobody ever used are the primary's";
+    EXPECT_EQ(FAILOVER_PARTNERS, x->binding(OWN).owner) << "and addresses that nobody ever used are the primary's";
     EXPECT_EQ(FAILOVER_MINE, x->binding(PARTNERS).owner);
 }
 
@@ -469,8 +466,7 @@ TEST_F(TwoServers, Rule06AlsoWhereItWentOnAloneWithoutIt) {
     for (uint32_t a = POOL_FIRST; a < POOL_FIRST + 20; a++) {
         failover_binding b = p->binding(a), d = s->binding(a);
         EXPECT_EQ(b.status, d.status) << dotted(a);
-        EXPECT_TRUE(b.status != FAILOVER_FREE || (b.owner != d.owner && d.owner != FAILOVER_NOBODY))
-            << dotted(a);
+        EXPECT_TRUE(b.status != FAILOVER_FREE || (b.owner != d.owner && d.owner != FAILOVER_NOBODY)) << dotted(a);
     }
 }
 
@@ -492,10 +488,10 @@ TEST_F(TheRules, Rule07PartnerDownSeen) {
         int64_t granted, partners_stos;
         failover_state expected;
     } cases[] = {
-        {0,    -50, RE}, // nothing granted at all
+        {0, -50, RE},    // nothing granted at all
         {-100, -50, RE}, // the last before it
-        {-50,  -50, PC}, // the same second: it may have been after
-        {-20,  -50, PC},
+        {-50, -50, PC},  // the same second: it may have been after
+        {-20, -50, PC},
     };
     for (auto &c : cases) {
         make_known(FAILOVER_PRIMARY, CI);
@@ -705,8 +701,7 @@ TEST_F(TwoServers, Rule09TwoClocksNeverEndALeaseEarly) {
         ASSERT_EQ(Lease::ACK, lease.kind);
         int64_t end = now.wall + lease.lifetime;
         while (now.wall < end) {
-            EXPECT_EQ(FAILOVER_ACTIVE, p->binding(lease.address).status)
-                << end - now.wall << " s before its end";
+            EXPECT_EQ(FAILOVER_ACTIVE, p->binding(lease.address).status) << end - now.wall << " s before its end";
             pass(1);
         }
         pass(90);
@@ -880,9 +875,7 @@ TEST_F(TheRules, Rule12TheDatabaseSaysOnceThatItCantBeWritten) {
     for (int i = 0; i < 5; i++) {
         failover_storing(x->core(), false, "disk full");
     }
-    auto says = [](const std::string &line) {
-        return line.find("can't be written: disk full") != std::string::npos;
-    };
+    auto says = [](const std::string &line) { return line.find("can't be written: disk full") != std::string::npos; };
     EXPECT_EQ(1, std::count_if(x->log_.begin(), x->log_.end(), says));
     EXPECT_FALSE(x->status(now).storing);
     EXPECT_EQ(NO, x->state()) << "it serves on in its state";
@@ -1051,16 +1044,8 @@ TEST_F(Adopt, Rule12WhatIsFreeIsListedAfterAStart) {
 // ---- 13: a reconfiguration is no start --------------------------------------------------------------------
 
 TEST_F(TheRules, Rule13TheStateGoesOnAtOnce) {
-    const std::pair<failover_state, failover_state> cases[] = {
-        {NO, CI},
-        {CI, CI},
-        {PD, PD},
-        {RE, RE},
-        {RW, RW},
-        {RD, RD},
-        {RI, RI},
-        {SH, SH}
-    };
+    const std::pair<failover_state, failover_state> cases[] = {{NO, CI}, {CI, CI}, {PD, PD}, {RE, RE},
+                                                               {RW, RW}, {RD, RD}, {RI, RI}, {SH, SH}};
     for (auto &[state, expected] : cases) {
         in_state(state, {lease(OWN, one, 300)});
         int64_t stos = x->record_->stos;

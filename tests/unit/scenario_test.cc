@@ -13,9 +13,8 @@ using namespace failover_test;
 
 namespace {
 
-constexpr failover_state NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTERRUPTED,
-                         PD = FAILOVER_PARTNER_DOWN, RE = FAILOVER_RECOVER, RD = FAILOVER_RECOVER_DONE,
-                         SH = FAILOVER_SHUTDOWN;
+constexpr failover_state NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTERRUPTED, PD = FAILOVER_PARTNER_DOWN,
+                         RE = FAILOVER_RECOVER, RD = FAILOVER_RECOVER_DONE, SH = FAILOVER_SHUTDOWN;
 
 // In what the two servers' bindings differ; empty: they are of one mind.
 std::string difference(Server &p, Server &s) {
@@ -24,12 +23,11 @@ std::string difference(Server &p, Server &s) {
         failover_binding b = p.binding(a), c = s.binding(a);
         std::string what;
         if (b.status != c.status) {
-            what = std::string(failover_binding_status_name(b.status)) + " and " +
-                   failover_binding_status_name(c.status);
+            what =
+                std::string(failover_binding_status_name(b.status)) + " and " + failover_binding_status_name(c.status);
         } else if (b.status == FAILOVER_FREE &&
                    (b.owner == c.owner || b.owner == FAILOVER_NOBODY || c.owner == FAILOVER_NOBODY)) {
-            what =
-                std::string("free, ") + failover_owner_name(b.owner) + " and " + failover_owner_name(c.owner);
+            what = std::string("free, ") + failover_owner_name(b.owner) + " and " + failover_owner_name(c.owner);
         } else if (b.status == FAILOVER_ACTIVE && !failover_same_client(&b.client, &c.client)) {
             what = "bound to two clients";
         } else if (b.update_due || c.update_due) {
@@ -47,10 +45,10 @@ std::string table_of(Server &x, failover_clock now) {
     for (uint32_t a = x.first_; a <= x.last_; a++) {
         failover_binding b = x.binding(a);
         all += dotted(a) + " " + failover_binding_status_name(b.status) + " " + failover_owner_name(b.owner) +
-               " ends " + std::to_string(b.ends - now.wall) + " sent " + std::to_string(b.sent - now.wall) +
-               " acked " + std::to_string(b.acked - now.wall) + " received " +
-               std::to_string(b.received - now.wall) + (b.update_due ? " due" : "") +
-               (b.update_sent ? " known" : "") + (b.made_partner_down ? " made-alone" : "") + "\n";
+               " ends " + std::to_string(b.ends - now.wall) + " sent " + std::to_string(b.sent - now.wall) + " acked " +
+               std::to_string(b.acked - now.wall) + " received " + std::to_string(b.received - now.wall) +
+               (b.update_due ? " due" : "") + (b.update_sent ? " known" : "") +
+               (b.made_partner_down ? " made-alone" : "") + "\n";
     }
     return all;
 }
@@ -63,9 +61,8 @@ std::string table_of(Server &x, failover_clock now) {
 class Story : public Pair {
 protected:
     int count_log(Server &x, const std::string &text) {
-        return int(std::count_if(x.log_.begin(), x.log_.end(), [&](const std::string &line) {
-            return line.find(text) != std::string::npos;
-        }));
+        return int(std::count_if(x.log_.begin(), x.log_.end(),
+                                 [&](const std::string &line) { return line.find(text) != std::string::npos; }));
     }
     // Both in NORMAL and of one mind.
     void expect_peace() {
@@ -309,10 +306,9 @@ TEST_F(Story, PoolExhaustedWhileInterrupted) {
         pass(5);
     }
     EXPECT_EQ(Lease::SILENCE, new_client(*p, 91).kind);
-    EXPECT_EQ(
-        3, count_log(*p, "no own free address for a new client in communications-interrupted: the "
-                         "partner's 5 free addresses come within reach by force-state partner-down, if it is "
-                         "really down"))
+    EXPECT_EQ(3, count_log(*p, "no own free address for a new client in communications-interrupted: the "
+                               "partner's 5 free addresses come within reach by force-state partner-down, if it is "
+                               "really down"))
         << "once for each client: the one that found the pool drained, and these two";
 }
 
@@ -427,8 +423,7 @@ TEST_F(Story, C12AloneAfterABoot) {
     pass(190);
     EXPECT_EQ(RE, s->state());
     EXPECT_EQ(Lease::SILENCE, new_client(*s, 2).kind);
-    EXPECT_EQ(3, count_log(*s, "if the partner is gone for good, force-state partner-down"))
-        << "once a minute";
+    EXPECT_EQ(3, count_log(*s, "if the partner is gone for good, force-state partner-down")) << "once a minute";
     // (c) by the operator's order, and one MCLT later
     failover_plan plan = force(*s, PD);
     ASSERT_EQ(FAILOVER_OK, plan.result);
@@ -649,8 +644,7 @@ protected:
         if (getenv("FAILOVER_TEST_LOG") != nullptr) {
             fprintf(stderr, "%s\n", text.c_str());
         }
-        history.push_back(std::to_string(now.wall % 100000) + " [P " + state(*p) + ", S " + state(*s) + "] " +
-                          text);
+        history.push_back(std::to_string(now.wall % 100000) + " [P " + state(*p) + ", S " + state(*s) + "] " + text);
     }
     void fail(const std::string &text) {
         if (failed) {
@@ -676,8 +670,7 @@ protected:
         if (getenv("FAILOVER_TEST_TABLE") != nullptr) {
             for (Server *y : {p.get(), s.get()}) {
                 if (y->core_ != nullptr) {
-                    fprintf(stderr, "%s %ld\n%s", name(*y), long(now.wall % 100000),
-                            table_of(*y, at(*y)).c_str());
+                    fprintf(stderr, "%s %ld\n%s", name(*y), long(now.wall % 100000), table_of(*y, at(*y)).c_str());
                 }
             }
         }
@@ -688,8 +681,8 @@ protected:
         for (auto &[holder, until] : held[lease.address]) {
             if (holder != c && until > now.wall) {
                 fail(dotted(lease.address) + " is given to client " + std::to_string(c) + " by " + name(x) +
-                     ", but client " + std::to_string(holder) + " holds it for " +
-                     std::to_string(until - now.wall) + " s");
+                     ", but client " + std::to_string(holder) + " holds it for " + std::to_string(until - now.wall) +
+                     " s");
             }
         }
         int64_t &until = held[lease.address][c];

@@ -88,11 +88,7 @@ struct Client {
 };
 
 inline Client client(unsigned n) {
-    return Client{
-        {2,                0, 0, 0, uint8_t(n >> 8), uint8_t(n)},
-        {},
-        {       }
-    };
+    return Client{{2, 0, 0, 0, uint8_t(n >> 8), uint8_t(n)}, {}, {}};
 }
 
 inline Client clientWithId(unsigned n) {
@@ -216,8 +212,8 @@ protected:
     SrvConfigPtr staging() {
         return CfgMgr::instance().getStagingCfg();
     }
-    Subnet4Ptr addSubnet(SubnetID id, const std::string &prefix, const std::string &first,
-                         const std::string &last, uint32_t valid = 3600) {
+    Subnet4Ptr addSubnet(SubnetID id, const std::string &prefix, const std::string &first, const std::string &last,
+                         uint32_t valid = 3600) {
         Subnet4Ptr subnet = Subnet4::create(IOAddress(prefix), 24, 0, 0, valid, id);
         subnet->addPool(PoolPtr(new Pool4(IOAddress(first), IOAddress(last))));
         subnet->setAuthoritative(true);
@@ -234,8 +230,8 @@ protected:
         staging()->getCfgSharedNetworks4()->add(network);
     }
     void reserve(SubnetID subnet, Host::IdentifierType type, const Bytes &identifier, uint32_t address) {
-        HostPtr host(new Host(identifier.data(), identifier.size(), type, subnet, SUBNET_ID_UNUSED,
-                              IOAddress(address), address == 0 ? "name-only" : ""));
+        HostPtr host(new Host(identifier.data(), identifier.size(), type, subnet, SUBNET_ID_UNUSED, IOAddress(address),
+                              address == 0 ? "name-only" : ""));
         staging()->getCfgHosts()->add(host);
     }
     void reserve(SubnetID subnet, const Client &c, uint32_t address) {
@@ -244,8 +240,8 @@ protected:
 
     // ---- Leases ----
     // A row given `age` seconds ago, counted as Kea counts.
-    Lease4Ptr addRow(SubnetID subnet, const Client &c, uint32_t address, uint32_t lifetime = 3600,
-                     int64_t age = 0, uint32_t state = Lease::STATE_DEFAULT) {
+    Lease4Ptr addRow(SubnetID subnet, const Client &c, uint32_t address, uint32_t lifetime = 3600, int64_t age = 0,
+                     uint32_t state = Lease::STATE_DEFAULT) {
         Lease4Ptr lease(
             new Lease4(IOAddress(address), c.hwaddr(), c.clientId(), lifetime, time(nullptr) - age, subnet));
         lease->state_ = state;
@@ -327,8 +323,7 @@ private:
         }
         handle->setArgument("query4", query);
         handle->setArgument("subnet4", shim::Subnet4Argument(subnet_));
-        handle->setArgument("subnet4collection",
-                            CfgMgr::instance().getCurrentCfg()->getCfgSubnets4()->getAll());
+        handle->setArgument("subnet4collection", CfgMgr::instance().getCurrentCfg()->getCfgSubnets4()->getAll());
         callHook("subnet4_select", *handle);
         dropped_ = handle->getStatus() == CalloutHandle::NEXT_STEP_DROP;
         shim::Subnet4Argument subnet;
@@ -394,8 +389,7 @@ private:
         return silent ? Answer{} : Answer{Answer::NAK, 0, 0};
     }
 
-    static bool commit(const Pkt4Ptr &query, const CalloutHandlePtr &handle,
-                       AllocEngine::ClientContext4 &context) {
+    static bool commit(const Pkt4Ptr &query, const CalloutHandlePtr &handle, AllocEngine::ClientContext4 &context) {
         Lease4CollectionPtr leases(new Lease4Collection()), deleted(new Lease4Collection());
         Lease4Ptr given = context.new_lease_, old = context.old_lease_;
         if (given && given->reuseable_valid_lft_ == 0) {
@@ -406,8 +400,8 @@ private:
         }
         return commit(query, handle, leases, deleted);
     }
-    static bool commit(const Pkt4Ptr &query, const CalloutHandlePtr &handle,
-                       const Lease4CollectionPtr &leases, const Lease4CollectionPtr &deleted) {
+    static bool commit(const Pkt4Ptr &query, const CalloutHandlePtr &handle, const Lease4CollectionPtr &leases,
+                       const Lease4CollectionPtr &deleted) {
         handle->setArgument("query4", query);
         handle->setArgument("leases4", leases);
         handle->setArgument("deleted_leases4", deleted);
@@ -428,8 +422,8 @@ private:
         handle->deleteAllArguments();
         Lease4CollectionPtr deleted(new Lease4Collection());
         if (!refused && LeaseMgrFactory::instance().deleteLease(lease)) {
-            StatsMgr::instance().addValue(
-                StatsMgr::generateName("subnet", lease->subnet_id_, "assigned-addresses"), int64_t(-1));
+            StatsMgr::instance().addValue(StatsMgr::generateName("subnet", lease->subnet_id_, "assigned-addresses"),
+                                          int64_t(-1));
             deleted->push_back(lease);
         }
         commit(query, handle, Lease4CollectionPtr(new Lease4Collection()), deleted);
@@ -442,8 +436,7 @@ private:
 class Partner {
 public:
     Partner(const failover_config &config, const std::vector<std::pair<uint32_t, uint32_t>> &pools,
-            const failover_record &record, const std::vector<failover_binding> &bindings,
-            const std::string &process) {
+            const failover_record &record, const std::vector<failover_binding> &bindings, const std::string &process) {
         failover_host host{this, store, log};
         core_ = failover_create(&config, &host);
         uint32_t subnet = 1;
@@ -456,8 +449,7 @@ public:
         }
         failover_start(core_, process.c_str(), failover_transport_now());
         failover_adopted_all(core_, failover_transport_now());
-        failover_transport_events events{this,     accepted, dialled, dialFailed,
-                                         received, closed,   woken,   transportLog};
+        failover_transport_events events{this, accepted, dialled, dialFailed, received, closed, woken, transportLog};
         transport_ = failover_transport_create(&events);
         EXPECT_EQ(0, failover_transport_add_peer(transport_, config.local, config.partner));
         failover_transport_wake(transport_);
@@ -528,8 +520,7 @@ private:
         failover_disconnected(self(context).core_, connection, why, failover_transport_now());
     }
     void forget(int connection) {
-        connections_.erase(std::remove(connections_.begin(), connections_.end(), connection),
-                           connections_.end());
+        connections_.erase(std::remove(connections_.begin(), connections_.end(), connection), connections_.end());
     }
     static void woken(void *context) {
         self(context).pump();
@@ -573,9 +564,8 @@ class ServiceTest : public KeaTest {
 protected:
     ServiceTest() {
         // Where there is no disk to wait for.
-        std::string path = std::filesystem::exists("/dev/shm")
-                               ? "/dev/shm"
-                               : std::filesystem::temp_directory_path().string();
+        std::string path =
+            std::filesystem::exists("/dev/shm") ? "/dev/shm" : std::filesystem::temp_directory_path().string();
         path += "/failover-test-XXXXXX";
         directory = mkdtemp(path.data());
         setenv("KEA_FAILOVER_PROCESS", PROCESS, 1);
@@ -656,8 +646,7 @@ protected:
     }
     void own(uint32_t first, uint32_t last) {
         for (uint32_t address = first; address <= last; address++) {
-            bool given =
-                std::any_of(bindings.begin(), bindings.end(), [&](auto &b) { return b.address == address; });
+            bool given = std::any_of(bindings.begin(), bindings.end(), [&](auto &b) { return b.address == address; });
             if (!given) {
                 bind(address, FAILOVER_FREE);
             }
@@ -675,8 +664,7 @@ protected:
         return binding(c, address, lifetime, age);
     }
     // The same without Kea's row.
-    failover_binding &binding(const Client &c, uint32_t address, uint32_t lifetime = 3600,
-                              int64_t age = 100) {
+    failover_binding &binding(const Client &c, uint32_t address, uint32_t lifetime = 3600, int64_t age = 100) {
         failover_binding &b = bind(address, FAILOVER_ACTIVE);
         b.client = c.core();
         b.cltt = b.starts = time(nullptr) - age;
@@ -824,8 +812,8 @@ protected:
     }
     failover_binding known(uint32_t address) {
         failover_binding b{};
-        EXPECT_TRUE(dc1().with(
-            [&](failover *core, failover_clock) { return failover_get_binding(core, address, &b); }));
+        EXPECT_TRUE(
+            dc1().with([&](failover *core, failover_clock) { return failover_get_binding(core, address, &b); }));
         return b;
     }
     failover_counters counters() {
@@ -875,9 +863,7 @@ protected:
     unsigned own_port, partner_port;
     ElementPtr relationship;        // the parameters of dc1
     std::vector<ElementPtr> others; // and of further relationships
-    std::vector<std::pair<uint32_t, uint32_t>> pools{
-        {FIRST, LAST}
-    };
+    std::vector<std::pair<uint32_t, uint32_t>> pools{{FIRST, LAST}};
     Subnet4Ptr subnet;
     std::unique_ptr<shim::Service> service;
     std::unique_ptr<Partner> partner;

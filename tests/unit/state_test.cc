@@ -10,12 +10,10 @@ using namespace failover_test;
 
 namespace {
 
-constexpr failover_state ST = FAILOVER_STARTUP, NO = FAILOVER_NORMAL,
-                         CI = FAILOVER_COMMUNICATIONS_INTERRUPTED, PD = FAILOVER_PARTNER_DOWN,
-                         PC = FAILOVER_POTENTIAL_CONFLICT, RE = FAILOVER_RECOVER, PA = FAILOVER_PAUSED,
-                         SH = FAILOVER_SHUTDOWN, RD = FAILOVER_RECOVER_DONE,
-                         RI = FAILOVER_RESOLUTION_INTERRUPTED, CD = FAILOVER_CONFLICT_DONE,
-                         RW = FAILOVER_RECOVER_WAIT;
+constexpr failover_state ST = FAILOVER_STARTUP, NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTERRUPTED,
+                         PD = FAILOVER_PARTNER_DOWN, PC = FAILOVER_POTENTIAL_CONFLICT, RE = FAILOVER_RECOVER,
+                         PA = FAILOVER_PAUSED, SH = FAILOVER_SHUTDOWN, RD = FAILOVER_RECOVER_DONE,
+                         RI = FAILOVER_RESOLUTION_INTERRUPTED, CD = FAILOVER_CONFLICT_DONE, RW = FAILOVER_RECOVER_WAIT;
 
 // What the draft (9.4 to 9.14) and the design (rule 7) ask for. "-": stay; "x": can't come, is logged and
 // changes nothing; "all": stay and ask for everything; "r/c": recover, or potential-conflict if something was
@@ -42,7 +40,7 @@ const struct {
     failover_state state;
     const char *cells;
 } TABLE[] = {
-  // clang-format off
+    // clang-format off
     //     the partner's states                                  link startup UPD- wait auto
     //     NO   CI   PD   PC   RE   PA   SH   RD   RI   CD   RW   down over    DONE over PD
     {NO, " -    -    RE   PC   CI   CI   PD   -    PC   PC   CI   CI   CI      -    x    x  "},
@@ -55,26 +53,26 @@ const struct {
     {RI, " PC   PC   PC   PC   PC   -    PD   PC   PC   PC   PC   -    -       -    x    x  "},
     {CD, " NO   -    -    -    -    -    PD   NO   -    x    -    -    -       -    x    x  "},
     {SH, " -    -    -    -    -    -    -    -    -    -    -    -    -       -    x    x  "},
-  // clang-format on
+    // clang-format on
 };
 
 int cell_of(const std::string &word) {
     static const std::map<std::string, int> words = {
-        {"-",    STAY               },
-        {"x",    UNEXPECTED         },
-        {"all",  ASK_ALL            },
-        {"r/c",  RECOVER_OR_CONFLICT},
-        {"w/d",  WAIT_OR_DONE       },
-        {"res",  CONFLICT_RESOLVED  },
-        {"turn", CONFLICT_TURN      },
-        {"dhc",  LET_DHCPD_ASK      },
-        {"NO",   NO                 },
-        {"CI",   CI                 },
-        {"PD",   PD                 },
-        {"PC",   PC                 },
-        {"RE",   RE                 },
-        {"RD",   RD                 },
-        {"RI",   RI                 },
+        {"-", STAY},
+        {"x", UNEXPECTED},
+        {"all", ASK_ALL},
+        {"r/c", RECOVER_OR_CONFLICT},
+        {"w/d", WAIT_OR_DONE},
+        {"res", CONFLICT_RESOLVED},
+        {"turn", CONFLICT_TURN},
+        {"dhc", LET_DHCPD_ASK},
+        {"NO", NO},
+        {"CI", CI},
+        {"PD", PD},
+        {"PC", PC},
+        {"RE", RE},
+        {"RD", RD},
+        {"RI", RI},
     };
     return words.at(word);
 }
@@ -94,8 +92,8 @@ TEST(StateTable, DecidesEveryPair) {
         for (int event = 0; event < STATE_EVENTS; event++) {
             const state_row *row = state_lookup(failover_state(state), event_of(event));
             ASSERT_NE(nullptr, row);
-            EXPECT_NE(nullptr, row->section) << failover_state_name(failover_state(state)) << ", "
-                                             << event_text(event) << " isn't in the table";
+            EXPECT_NE(nullptr, row->section)
+                << failover_state_name(failover_state(state)) << ", " << event_text(event) << " isn't in the table";
         }
     }
 }
@@ -195,8 +193,8 @@ TEST_F(State, GoesWhereTheTableSays) {
                 continue;
             }
             for (failover_role role : {FAILOVER_PRIMARY, FAILOVER_SECONDARY}) {
-                SCOPED_TRACE(std::string(failover_state_name(line.state)) + ", partner in " +
-                             event_text(event) + ", " + failover_role_name(role));
+                SCOPED_TRACE(std::string(failover_state_name(line.state)) + ", partner in " + event_text(event) + ", " +
+                             failover_role_name(role));
                 forget();
                 closed.clear();
                 show(line.state, failover_state(event), role);
@@ -236,18 +234,8 @@ TEST_F(State, UnexpectedIsLoggedAndChangesNothing) {
 // ---- The loss of the link ---------------------------------------------------------------------------------
 
 TEST_F(State, LinkDown) {
-    const std::pair<failover_state, failover_state> cases[] = {
-        {NO, CI},
-        {CI, CI},
-        {PD, PD},
-        {PC, RI},
-        {RE, RE},
-        {RW, RW},
-        {RD, RD},
-        {RI, RI},
-        {CD, CD},
-        {SH, SH}
-    };
+    const std::pair<failover_state, failover_state> cases[] = {{NO, CI}, {CI, CI}, {PD, PD}, {PC, RI}, {RE, RE},
+                                                               {RW, RW}, {RD, RD}, {RI, RI}, {CD, CD}, {SH, SH}};
     for (auto &[state, expected] : cases) {
         SCOPED_TRACE(failover_state_name(state));
         ours = true;
@@ -271,18 +259,8 @@ TEST_F(State, LinkDown) {
 // ---- STARTUP ----------------------------------------------------------------------------------------------
 
 TEST_F(State, StartupShowsTheStateFromBefore) {
-    const std::pair<failover_state, failover_state> cases[] = {
-        {NO, CI},
-        {CI, CI},
-        {PD, PD},
-        {PC, RI},
-        {RE, RE},
-        {RW, RW},
-        {RD, RD},
-        {RI, RI},
-        {CD, CD},
-        {SH, RE}
-    };
+    const std::pair<failover_state, failover_state> cases[] = {{NO, CI}, {CI, CI}, {PD, PD}, {PC, RI}, {RE, RE},
+                                                               {RW, RW}, {RD, RD}, {RI, RI}, {CD, CD}, {SH, RE}};
     ours = true; // a dhcpd is not shown all of them unasked, see below
     for (auto &[before, expected] : cases) {
         SCOPED_TRACE(failover_state_name(before));
@@ -318,29 +296,13 @@ TEST_F(State, StartupAppliesThePartnersStateToTheStateFromBefore) {
     struct {
         failover_state before, shown, expected;
     } cases[] = {
-        {NO, NO, NO},
-        {NO, PD, RE},
-        {CI, RE, CI},
-        {CI, RW, CI},
-        {NO, RD, NO},
-        {CI, PC, PC},
-        {PD, RE, PD},
-        {PD, RD, NO},
-        {PD, PD, PC},
-        {PC, PC, PC},
-        {PC, NO, PC},
-        {RE, PD, RE},
-        {RD, NO, NO},
-        {RW, NO, RW},
-        {CD, RI, CD},
-        {SH, PD, RE},
-        {NO, SH, PD},
-        {NO, PA, CI},
+        {NO, NO, NO}, {NO, PD, RE}, {CI, RE, CI}, {CI, RW, CI}, {NO, RD, NO}, {CI, PC, PC},
+        {PD, RE, PD}, {PD, RD, NO}, {PD, PD, PC}, {PC, PC, PC}, {PC, NO, PC}, {RE, PD, RE},
+        {RD, NO, NO}, {RW, NO, RW}, {CD, RI, CD}, {SH, PD, RE}, {NO, SH, PD}, {NO, PA, CI},
     };
     ours = true;
     for (auto &c : cases) {
-        SCOPED_TRACE(std::string(failover_state_name(c.before)) + ", partner in " +
-                     failover_state_name(c.shown));
+        SCOPED_TRACE(std::string(failover_state_name(c.before)) + ", partner in " + failover_state_name(c.shown));
         make_known(FAILOVER_PRIMARY, c.before);
         x->record_->last_served = now.wall;
         start();
@@ -433,18 +395,8 @@ TEST_F(State, NoForceShowsADhcpdInConflictDoneWhatKillsIt) {
 }
 
 TEST_F(State, StartupEndsByItselfAfterStartupDelay) {
-    const std::pair<failover_state, failover_state> cases[] = {
-        {NO, CI},
-        {CI, CI},
-        {PD, PD},
-        {PC, RI},
-        {RE, RE},
-        {RW, RW},
-        {RD, RD},
-        {RI, RI},
-        {CD, CD},
-        {SH, RE}
-    };
+    const std::pair<failover_state, failover_state> cases[] = {{NO, CI}, {CI, CI}, {PD, PD}, {PC, RI}, {RE, RE},
+                                                               {RW, RW}, {RD, RD}, {RI, RI}, {CD, CD}, {SH, RE}};
     for (auto &[before, expected] : cases) {
         SCOPED_TRACE(failover_state_name(before));
         make_known(FAILOVER_PRIMARY, before);
@@ -658,18 +610,8 @@ TEST_F(State, ShutdownOutlivesAReconfigurationAndEndsWithTheProcess) {
 }
 
 TEST_F(State, ReconfigurationGoesOnWithoutStartup) {
-    const std::pair<failover_state, failover_state> cases[] = {
-        {NO, CI},
-        {CI, CI},
-        {PD, PD},
-        {PC, RI},
-        {RE, RE},
-        {RW, RW},
-        {RD, RD},
-        {RI, RI},
-        {CD, CD},
-        {SH, SH}
-    };
+    const std::pair<failover_state, failover_state> cases[] = {{NO, CI}, {CI, CI}, {PD, PD}, {PC, RI}, {RE, RE},
+                                                               {RW, RW}, {RD, RD}, {RI, RI}, {CD, CD}, {SH, SH}};
     for (auto &[before, expected] : cases) {
         SCOPED_TRACE(failover_state_name(before));
         begin_in(before);
@@ -894,9 +836,7 @@ TEST_F(State, RecoverAloneSaysOnceAMinuteWhatItWaitsFor) {
     ASSERT_EQ(RE, x->state());
     x->log_.clear();
     pass(180000);
-    auto says = [](const std::string &line) {
-        return line.find("force-state partner-down") != std::string::npos;
-    };
+    auto says = [](const std::string &line) { return line.find("force-state partner-down") != std::string::npos; };
     EXPECT_EQ(3, std::count_if(x->log_.begin(), x->log_.end(), says));
 }
 

@@ -94,24 +94,23 @@ std::string hex(const uint8_t *bytes, size_t length) {
 
 std::string in_words(const failover_record &r) {
     std::ostringstream s;
-    s << "state " << r.state << " since " << r.stos << ", partner " << r.partner_state << " since "
-      << r.partner_stos << ", mclt " << r.mclt << " before " << r.mclt_before << " taken " << r.mclt_taken
-      << ", skew " << r.skew << ", primary " << r.acting_primary << " since " << r.acting_since
-      << ", held down " << r.link_held_down << ", epoch " << r.epoch << ", owner " << r.default_owner
-      << ", served " << r.last_served << ", granted " << r.last_granted << ", heard " << r.last_heard
-      << ", hba " << (r.hba_known ? hex(r.hba, sizeof(r.hba)) : "unknown") << ", process " << r.process;
+    s << "state " << r.state << " since " << r.stos << ", partner " << r.partner_state << " since " << r.partner_stos
+      << ", mclt " << r.mclt << " before " << r.mclt_before << " taken " << r.mclt_taken << ", skew " << r.skew
+      << ", primary " << r.acting_primary << " since " << r.acting_since << ", held down " << r.link_held_down
+      << ", epoch " << r.epoch << ", owner " << r.default_owner << ", served " << r.last_served << ", granted "
+      << r.last_granted << ", heard " << r.last_heard << ", hba "
+      << (r.hba_known ? hex(r.hba, sizeof(r.hba)) : "unknown") << ", process " << r.process;
     return s.str();
 }
 
 std::string in_words(const failover_binding &b) {
     std::ostringstream s;
     s << b.address << " " << b.status << " of " << b.owner << ", starts " << b.starts << ", ends " << b.ends
-      << ", given " << b.given << ", cltt " << b.cltt << ", sent " << b.sent << ", acked " << b.acked
-      << ", received " << b.received << ", xid " << b.xid << ", extended " << b.extended_epoch << ", flags "
-      << b.ip_flags << ", due " << b.update_due << ", sent " << b.update_sent << ", state sent "
-      << b.state_sent << ", here " << b.granted_here << ", partner-down " << b.made_partner_down
-      << ", hardware " << hex(b.client.hardware, b.client.hardware_length) << ", id "
-      << hex(b.client.id, b.client.id_length);
+      << ", given " << b.given << ", cltt " << b.cltt << ", sent " << b.sent << ", acked " << b.acked << ", received "
+      << b.received << ", xid " << b.xid << ", extended " << b.extended_epoch << ", flags " << b.ip_flags << ", due "
+      << b.update_due << ", sent " << b.update_sent << ", state sent " << b.state_sent << ", here " << b.granted_here
+      << ", partner-down " << b.made_partner_down << ", hardware " << hex(b.client.hardware, b.client.hardware_length)
+      << ", id " << hex(b.client.id, b.client.id_length);
     return s.str();
 }
 
@@ -228,9 +227,7 @@ public:
         bindings.clear();
         return failover_store_load_bindings(
             store, relationship,
-            [](void *context, const failover_binding *b) {
-                static_cast<Store *>(context)->bindings[b->address] = *b;
-            },
+            [](void *context, const failover_binding *b) { static_cast<Store *>(context)->bindings[b->address] = *b; },
             this);
     }
 
@@ -256,16 +253,14 @@ public:
     }
     void run(const std::string &sql) {
         char *error = nullptr;
-        EXPECT_EQ(SQLITE_OK, sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, &error))
-            << sql << ": " << error;
+        EXPECT_EQ(SQLITE_OK, sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, &error)) << sql << ": " << error;
         sqlite3_free(error);
     }
     std::string text(const std::string &sql) {
         std::string all;
         auto row = [](void *context, int count, char **values, char **) {
             for (int i = 0; i < count; i++) {
-                *static_cast<std::string *>(context) +=
-                    std::string(i > 0 ? "|" : "") + (values[i] ? values[i] : "");
+                *static_cast<std::string *>(context) += std::string(i > 0 ? "|" : "") + (values[i] ? values[i] : "");
             }
             return 0;
         };
@@ -384,12 +379,10 @@ TEST(Store, KeepsEveryStateThatAServerCanBeIn) {
             failover_record r = some_record();
             r.state = failover_state(state);
             r.partner_state = failover_state(partner);
-            bool possible =
-                state != FAILOVER_UNKNOWN && state != FAILOVER_STARTUP && state != FAILOVER_PAUSED;
+            bool possible = state != FAILOVER_UNKNOWN && state != FAILOVER_STARTUP && state != FAILOVER_PAUSED;
             s.put(r);
             ASSERT_TRUE(s.wait());
-            ASSERT_EQ(possible ? FAILOVER_STORE_FOUND : FAILOVER_STORE_DAMAGED, s.load())
-                << state << ", " << partner;
+            ASSERT_EQ(possible ? FAILOVER_STORE_FOUND : FAILOVER_STORE_DAMAGED, s.load()) << state << ", " << partner;
             if (possible) {
                 EXPECT_EQ(in_words(r), in_words(s.record));
             }
@@ -627,12 +620,10 @@ TEST(Store, CommitsInGroups) {
         std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
     ASSERT_TRUE(s.wait());
-    auto passed =
-        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
+    auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin);
     uint64_t commits = s.wakes();
     EXPECT_GE(commits, 1u);
-    EXPECT_LE(commits, uint64_t(passed.count()) / 2 + 3)
-        << "one in 2 ms at most; " << passed.count() << " ms";
+    EXPECT_LE(commits, uint64_t(passed.count()) / 2 + 3) << "one in 2 ms at most; " << passed.count() << " ms";
 }
 
 TEST(Store, PutNeverWaitsForTheDisk) {
@@ -877,8 +868,8 @@ TEST(StoreKilled, HasEverythingThatWasReportedAndNothingInPart) {
     std::mt19937 random(9);
     uint32_t last = 0, rounds_with_reports = 0;
     for (unsigned round = 0; round < 60; round++) {
-        uint32_t reported = run_and_kill([&](int report) { write_numbers(folder.file(), report, round); },
-                                         5000 + random() % 40000);
+        uint32_t reported =
+            run_and_kill([&](int report) { write_numbers(folder.file(), report, round); }, 5000 + random() % 40000);
         Store s(folder.file());
         ASSERT_TRUE(opened_soundly(s)) << s.why.text;
         Numbers there = numbers_in(s);
@@ -1016,8 +1007,7 @@ TEST(StoreDamaged, WithPagesOfZerosIsNeverReadInPart) {
         write_file(folder.file(), damaged);
         Store s(folder.file());
         ASSERT_NE(nullptr, s.store) << s.why.text;
-        bool read =
-            s.result == FAILOVER_STORE_OPENED && s.load() == FAILOVER_STORE_FOUND && s.load_bindings();
+        bool read = s.result == FAILOVER_STORE_OPENED && s.load() == FAILOVER_STORE_FOUND && s.load_bindings();
         EXPECT_TRUE(!read || s.bindings.size() == 300) << page << ": " << s.bindings.size();
     }
 }
@@ -1076,9 +1066,8 @@ TEST(StoreDamaged, GarbageIsPutAsideAsItIs) {
     std::mt19937 random(13);
     std::string noise(20000, '\0');
     std::generate(noise.begin(), noise.end(), [&] { return char(random()); });
-    for (const std::string &garbage :
-         {std::string("xy"), std::string("no database\n"), noise, std::string(5000, '\0'),
-          std::string("SQLite format 3\0", 16) + noise, noise.substr(0, 100)}) {
+    for (const std::string &garbage : {std::string("xy"), std::string("no database\n"), noise, std::string(5000, '\0'),
+                                       std::string("SQLite format 3\0", 16) + noise, noise.substr(0, 100)}) {
         Folder folder;
         write_file(folder.file(), garbage);
         Store s(folder.file());
@@ -1189,8 +1178,7 @@ TEST(StoreDamaged, NonsenseInABindingIsDamage) {
 }
 
 TEST(StoreDamaged, MissingTablesAndColumnsAreDamage) {
-    for (const char *sql :
-         {"ALTER TABLE relationship DROP COLUMN stos", "ALTER TABLE binding DROP COLUMN ends"}) {
+    for (const char *sql : {"ALTER TABLE relationship DROP COLUMN stos", "ALTER TABLE binding DROP COLUMN ends"}) {
         Folder folder;
         write_file(folder.file(), sound_database(3));
         {
@@ -1266,8 +1254,7 @@ int on_small_disk(const Folder &folder, const std::function<void()> &test) {
     fflush(nullptr);
     pid_t pid = fork();
     if (pid == 0) {
-        std::string uid = "0 " + std::to_string(getuid()) + " 1",
-                    gid = "0 " + std::to_string(getgid()) + " 1";
+        std::string uid = "0 " + std::to_string(getuid()) + " 1", gid = "0 " + std::to_string(getgid()) + " 1";
         bool apart = unshare(CLONE_NEWNS) == 0;
         if (!apart && unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0) {
             write_file("/proc/self/setgroups", "deny");
@@ -1288,11 +1275,11 @@ int on_small_disk(const Folder &folder, const std::function<void()> &test) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-#define ON_SMALL_DISK(folder, test)                                                                          \
-    int outcome = on_small_disk(folder, test);                                                               \
-    if (outcome == IMPOSSIBLE) {                                                                             \
-        GTEST_SKIP() << "no private mounts here: " << strerror(errno);                                       \
-    }                                                                                                        \
+#define ON_SMALL_DISK(folder, test)                                                                                    \
+    int outcome = on_small_disk(folder, test);                                                                         \
+    if (outcome == IMPOSSIBLE) {                                                                                       \
+        GTEST_SKIP() << "no private mounts here: " << strerror(errno);                                                 \
+    }                                                                                                                  \
     EXPECT_EQ(0, outcome)
 
 void fill(const Folder &folder) {
@@ -1307,8 +1294,8 @@ void fill(const Folder &folder) {
 }
 
 void remount(const Folder &folder, bool read_only) {
-    ASSERT_EQ(0, mount("tmpfs", folder.path_.c_str(), "tmpfs",
-                       MS_REMOUNT | (read_only ? unsigned(MS_RDONLY) : 0u), "size=1m"))
+    ASSERT_EQ(0, mount("tmpfs", folder.path_.c_str(), "tmpfs", MS_REMOUNT | (read_only ? unsigned(MS_RDONLY) : 0u),
+                       "size=1m"))
         << strerror(errno);
 }
 

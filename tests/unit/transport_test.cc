@@ -101,8 +101,7 @@ public:
         return Socket(::accept(fd_, nullptr, nullptr));
     }
     void write(const std::string &bytes) {
-        EXPECT_EQ(ssize_t(bytes.size()), send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL))
-            << strerror(errno);
+        EXPECT_EQ(ssize_t(bytes.size()), send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL)) << strerror(errno);
     }
     // What has come, up to `most` bytes, without waiting; `ended` is set at the end of the stream.
     std::string read(bool *ended = nullptr, size_t most = 1 << 20) {
@@ -194,8 +193,7 @@ public:
         return accepted.empty() ? dialled.at(0).second : accepted.at(0).second;
     }
     size_t complaints() const {
-        return size_t(
-            std::count_if(log.begin(), log.end(), [](auto &l) { return l.first == FAILOVER_ERROR; }));
+        return size_t(std::count_if(log.begin(), log.end(), [](auto &l) { return l.first == FAILOVER_ERROR; }));
     }
 
     std::function<bool(int)> accepts = [](int) { return true; };
@@ -274,9 +272,8 @@ TEST_F(Transport, ConnectsAndCarriesBytesBothWays) {
     EXPECT_GE(a.connection(), 0);
     a.send(a.connection(), "from a");
     b.send(b.connection(), "from b");
-    EXPECT_TRUE(run(both, [&] {
-        return a.received[a.connection()] == "from b" && b.received[b.connection()] == "from a";
-    }));
+    EXPECT_TRUE(
+        run(both, [&] { return a.received[a.connection()] == "from b" && b.received[b.connection()] == "from a"; }));
     EXPECT_TRUE(a.failures.empty() && b.failures.empty());
     EXPECT_TRUE(a.closed.empty() && b.closed.empty());
 }
@@ -297,9 +294,8 @@ TEST_F(Transport, BothMayDialAtOnce) {
     EXPECT_NE(a.dialled[0].second, a.accepted[0].second) << "each connection has its own number";
     a.send(a.dialled[0].second, "1");
     a.send(a.accepted[0].second, "2");
-    EXPECT_TRUE(run(both, [&] {
-        return b.received[b.accepted[0].second] == "1" && b.received[b.dialled[0].second] == "2";
-    }));
+    EXPECT_TRUE(
+        run(both, [&] { return b.received[b.accepted[0].second] == "1" && b.received[b.dialled[0].second] == "2"; }));
 }
 
 TEST_F(Transport, NumbersOfConnectionsAreNotUsedAgain) {
@@ -689,8 +685,7 @@ TEST(TransportListen, OnAPortInUseIsComplainedOfOnceAndRetried) {
     EXPECT_FALSE(failover_transport_listens(a.t, 0));
     EXPECT_FALSE(failover_transport_listens(a.t, 1));
     EXPECT_EQ(1u, a.complaints());
-    EXPECT_NE(std::string::npos, a.log[0].second.find("127.0.64.1 port " + std::to_string(port)))
-        << a.log[0].second;
+    EXPECT_NE(std::string::npos, a.log[0].second.find("127.0.64.1 port " + std::to_string(port))) << a.log[0].second;
     EXPECT_NE(std::string::npos, a.log[0].second.find("Address already in use")) << a.log[0].second;
     EXPECT_EQ(before, descriptors());
     run_for({&a}, 100);
@@ -893,8 +888,7 @@ TEST(TransportDescriptors, AreAllGivenBack) {
         }
         Socket stranger = Socket::connected(STRANGER, US, port);
         ASSERT_TRUE(run({&a, &b}, [&] {
-            return a.accepted.size() == 3 && b.accepted.size() == 3 && a.failures.size() == 3 &&
-                   a.dialled.size() == 3;
+            return a.accepted.size() == 3 && b.accepted.size() == 3 && a.failures.size() == 3 && a.dialled.size() == 3;
         }));
         failover_transport_close(a.t, a.dialled[0].second);
         a.send(a.dialled[1].second, "x");

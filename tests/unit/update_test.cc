@@ -145,8 +145,8 @@ TEST_F(Update, DeclineCarriesNoClient) {
     wait(5);
     failover_declined(x->core(), POOL_FIRST, now.wall + 86400, now);
     run();
-    expect_update(take_update(), POOL_FIRST, FAILOVER_ABANDONED, now.wall + 86400, t0 + 3630, now.wall,
-                  now.wall, nullptr);
+    expect_update(take_update(), POOL_FIRST, FAILOVER_ABANDONED, now.wall + 86400, t0 + 3630, now.wall, now.wall,
+                  nullptr);
 }
 
 TEST_F(Update, EndOfAbandonmentIsFreeOfThePrimary) {
@@ -413,8 +413,8 @@ TEST_F(Update, RejectOfWhatHasChangedMeanwhileSendsTheChange) {
 
 TEST_F(Update, BndackCarriesTheAddressAndNothingElse) {
     start_normal(S);
-    Received ack = update(
-        bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall));
+    Received ack =
+        update(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall));
     EXPECT_EQ(1u << FAILOVER_OPT_ASSIGNED_IP_ADDRESS, ack.m.present);
     EXPECT_EQ(20u, ack.bytes.size());
 }
@@ -422,16 +422,15 @@ TEST_F(Update, BndackCarriesTheAddressAndNothingElse) {
 TEST_F(Update, InformationThatIsMissing) {
     start_normal(S);
     auto active = [&] {
-        return bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall,
-                      now.wall);
+        return bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
     };
     {
         Message m = active();
         send(m.without(FAILOVER_OPT_ASSIGNED_IP_ADDRESS));
         EXPECT_EQ(MISSING, take(FAILOVER_BNDACK).m.reject_reason);
     }
-    for (auto option : {FAILOVER_OPT_BINDING_STATUS, FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS,
-                        FAILOVER_OPT_LEASE_EXPIRATION_TIME}) {
+    for (auto option :
+         {FAILOVER_OPT_BINDING_STATUS, FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, FAILOVER_OPT_LEASE_EXPIRATION_TIME}) {
         Message m = active();
         EXPECT_EQ(MISSING, verdict(m.without(option)));
     }
@@ -452,16 +451,12 @@ TEST_F(Update, InformationThatIsMissing) {
 
 TEST_F(Update, ClientThatIsTooLong) {
     start_normal(S);
-    Message hardware =
-        bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
+    Message hardware = bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
     EXPECT_EQ(FAILOVER_REJECT_UNKNOWN_REASON,
               verdict(hardware.bytes(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, Bytes(22, 7))));
-    Message id =
-        bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
-    EXPECT_EQ(FAILOVER_REJECT_UNKNOWN_REASON,
-              verdict(id.bytes(FAILOVER_OPT_CLIENT_IDENTIFIER, Bytes(256, 7))));
-    Message longest =
-        bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
+    Message id = bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
+    EXPECT_EQ(FAILOVER_REJECT_UNKNOWN_REASON, verdict(id.bytes(FAILOVER_OPT_CLIENT_IDENTIFIER, Bytes(256, 7))));
+    Message longest = bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
     EXPECT_EQ(ACCEPTED, verdict(longest.bytes(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, Bytes(21, 7))
                                     .bytes(FAILOVER_OPT_CLIENT_IDENTIFIER, Bytes(255, 7))));
 }
@@ -470,12 +465,9 @@ TEST_F(Update, AddressThatIsInNoPool) {
     start_normal(S);
     for (uint32_t address : {POOL_FIRST - 1, POOL_FIRST + 20, 0u, UINT32_MAX}) {
         EXPECT_EQ(FAILOVER_REJECT_ILLEGAL_IP_ADDRESS,
-                  verdict(bndupd(address, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall,
-                                 now.wall)));
+                  verdict(bndupd(address, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall)));
     }
-    auto says = [](const std::string &line) {
-        return line.find("both need the same pools") != std::string::npos;
-    };
+    auto says = [](const std::string &line) { return line.find("both need the same pools") != std::string::npos; };
     EXPECT_EQ(1, std::count_if(x->log_.begin(), x->log_.end(), says)) << "once for each connection";
     EXPECT_EQ(4u, x->status(now).counters.rejects_sent);
 }
@@ -529,8 +521,7 @@ TEST_F(Update, AcceptedGiftIsAllocatable) {
 TEST_F(Update, AcceptedGiftWithAnEndAheadIsKeptBackUntilThen) {
     start_normal(S);
     // dhcpd offers for two minutes, and gives the address away meanwhile.
-    ASSERT_EQ(ACCEPTED,
-              verdict(bndupd(POOL_FIRST + 15, FAILOVER_BACKUP, nullptr, now.wall + 120, now.wall, now.wall)));
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_BACKUP, nullptr, now.wall + 120, now.wall, now.wall)));
     EXPECT_EQ(10u, x->own_free(now));
     EXPECT_EQ(FAILOVER_REFUSE == request(one, POOL_FIRST + 15, true), true);
     wait(119);
@@ -629,8 +620,8 @@ protected:
     // What comes: of `client`, last transaction `cltt` seconds from now (0: the option is missing), end
     // `left` ahead.
     int comes(failover_binding_status status, const failover_client *client, int64_t cltt, int64_t left) {
-        int reason = verdict(bndupd(A, status, client, now.wall + left, now.wall + left, now.wall,
-                                    cltt == 0 ? 0 : now.wall + cltt));
+        int reason = verdict(
+            bndupd(A, status, client, now.wall + left, now.wall + left, now.wall, cltt == 0 ? 0 : now.wall + cltt));
         x->kill();
         inbox.clear();
         return reason;
@@ -642,8 +633,7 @@ TEST_F(AcceptTable, HeldFreeAcceptsEverything) {
         for (int status = FAILOVER_FREE; status <= FAILOVER_BACKUP; status++) {
             hold(FAILOVER_FREE, role, 0);
             bool ended = status == FAILOVER_EXPIRED || status == FAILOVER_RELEASED;
-            EXPECT_EQ(ACCEPTED, comes(failover_binding_status(status), &two, -50, ended ? -10 : 60))
-                << status;
+            EXPECT_EQ(ACCEPTED, comes(failover_binding_status(status), &two, -50, ended ? -10 : 60)) << status;
         }
     }
 }
@@ -665,8 +655,7 @@ TEST_F(AcceptTable, Rule11APromisedEndAheadIsNotEndedByThePartner) {
             SCOPED_TRACE(failover_binding_status_name(status));
             hold(FAILOVER_ACTIVE, role, 60);
             int64_t ends = x->binding(A).ends;
-            EXPECT_EQ(LESS_CRITICAL,
-                      verdict(bndupd(A, status, &one, now.wall - 1, now.wall - 1, now.wall, now.wall)));
+            EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall - 1, now.wall, now.wall)));
             EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
             Received ours_ = take_update();
             EXPECT_EQ(FAILOVER_ACTIVE, ours_.m.binding_status) << "and the partner gets ours";
@@ -725,8 +714,7 @@ TEST_F(AcceptTable, HeldActiveReleased) {
 
 TEST_F(AcceptTable, TwoClientsOnOneAddress) {
     hold(FAILOVER_ACTIVE, P, 60);
-    EXPECT_EQ(CONFLICT,
-              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
+    EXPECT_EQ(CONFLICT, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
     EXPECT_EQ(1u, x->status(now).counters.clashes);
     EXPECT_TRUE(x->logged("clash: 10.64.10.0"));
     failover_client holder = x->binding(A).client;
@@ -736,8 +724,7 @@ TEST_F(AcceptTable, TwoClientsOnOneAddress) {
     inbox.clear();
 
     hold(FAILOVER_ACTIVE, S, 60);
-    EXPECT_EQ(ACCEPTED,
-              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
+    EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
     EXPECT_EQ(1u, x->status(now).counters.clashes) << "the secondary gives up, and counts it too";
     holder = x->binding(A).client;
     EXPECT_TRUE(failover_same_client(&two, &holder));
@@ -747,24 +734,22 @@ TEST_F(AcceptTable, TwoClientsOnOneAddress) {
 TEST_F(AcceptTable, NoClashIsCountedWhereThereIsNone) {
     // The lease here has ended.
     hold(FAILOVER_ACTIVE, S, -1);
-    EXPECT_EQ(ACCEPTED,
-              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
+    EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
     EXPECT_EQ(0u, x->status(now).counters.clashes);
     x->kill();
     inbox.clear();
     // The one that comes has ended: a secondary too keeps the living one.
     for (failover_role role : {P, S}) {
         hold(FAILOVER_ACTIVE, role, 60);
-        EXPECT_EQ(OUTDATED, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall - 1, now.wall, now.wall - 90,
-                                           now.wall - 90)));
+        EXPECT_EQ(OUTDATED,
+                  verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall - 1, now.wall, now.wall - 90, now.wall - 90)));
         EXPECT_EQ(0u, x->status(now).counters.clashes);
         EXPECT_EQ("0", updates());
         x->kill();
         inbox.clear();
         // The partner had given it, and has given it on.
         hold(FAILOVER_ACTIVE, role, 60, false);
-        EXPECT_EQ(ACCEPTED,
-                  verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall, now.wall, now.wall)));
+        EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall, now.wall, now.wall)));
         EXPECT_EQ(0u, x->status(now).counters.clashes);
         x->kill();
         inbox.clear();
@@ -772,8 +757,8 @@ TEST_F(AcceptTable, NoClashIsCountedWhereThereIsNone) {
 }
 
 TEST_F(AcceptTable, HeldExpired) {
-    for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET,
-                        FAILOVER_ABANDONED}) {
+    for (auto status :
+         {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET, FAILOVER_ABANDONED}) {
         hold(FAILOVER_EXPIRED, S, -10);
         EXPECT_EQ(ACCEPTED, comes(status, &one, -100, status == FAILOVER_ABANDONED ? 100 : -10)) << status;
     }
@@ -786,8 +771,7 @@ TEST_F(AcceptTable, HeldExpired) {
 }
 
 TEST_F(AcceptTable, HeldReleased) {
-    for (auto status :
-         {FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET, FAILOVER_ABANDONED}) {
+    for (auto status : {FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET, FAILOVER_ABANDONED}) {
         hold(FAILOVER_RELEASED, P, -10);
         EXPECT_EQ(ACCEPTED, comes(status, &one, -100, status == FAILOVER_ABANDONED ? 100 : -10)) << status;
     }
@@ -806,8 +790,7 @@ TEST_F(AcceptTable, HeldReset) {
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 60)) << "time(3): after the start of the state";
     hold(FAILOVER_RESET, S, -10);
     EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, 60));
-    for (auto status :
-         {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET}) {
+    for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET}) {
         hold(FAILOVER_RESET, S, -10);
         EXPECT_EQ(ACCEPTED, comes(status, &one, -200, -10));
     }
@@ -907,22 +890,20 @@ TEST_F(Duel, ActiveAgainstActiveAtTheSameTimeIsThePrimarys) {
     start_normal(S);
     bind(one, A);
     take_update();
-    EXPECT_EQ(ACCEPTED,
-              verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall)));
+    EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall)));
 }
 
 TEST_F(Duel, ActiveAgainstActiveOfAnotherClientIsAClash) {
     outstanding(P, FAILOVER_ACTIVE);
-    EXPECT_EQ(CONFLICT, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall,
-                                       now.wall + 5)));
+    EXPECT_EQ(CONFLICT,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall + 5)));
     EXPECT_EQ(1u, x->status(now).counters.clashes);
 }
 
 TEST_F(Duel, WhatThePartnerPromisedTheSameClientIsPromised) {
     outstanding(P, FAILOVER_ACTIVE);
     int64_t longer = now.wall + 1000;
-    EXPECT_EQ(LESS_CRITICAL,
-              verdict(bndupd(A, FAILOVER_ACTIVE, &one, longer, longer, now.wall, now.wall - 5)));
+    EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, FAILOVER_ACTIVE, &one, longer, longer, now.wall, now.wall - 5)));
     EXPECT_EQ(longer, x->binding(A).ends);
     send(bndack(mine));
     EXPECT_EQ(longer, x->binding(A).ends);
@@ -941,8 +922,7 @@ TEST_F(Duel, ActiveAgainstExpiredIsRule11) {
     for (failover_role role : {P, S}) {
         for (auto status : {FAILOVER_EXPIRED, FAILOVER_FREE, FAILOVER_BACKUP}) {
             outstanding(role, FAILOVER_ACTIVE);
-            EXPECT_EQ(LESS_CRITICAL,
-                      verdict(bndupd(A, status, &one, now.wall - 1, now.wall, now.wall, now.wall)));
+            EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall, now.wall, now.wall)));
             EXPECT_EQ(1u, x->status(now).updates_unacked) << "ours is on its way already";
             EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
             EXPECT_EQ("", updates());
@@ -962,8 +942,7 @@ TEST_F(Duel, TheRestAgainstActive) {
 }
 
 TEST_F(Duel, TheRestAgainstTheRestIsThePrimarys) {
-    for (auto status :
-         {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET}) {
+    for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET}) {
         outstanding(P, FAILOVER_RELEASED);
         EXPECT_FALSE(comes(status, &one, 50)) << status;
         outstanding(S, FAILOVER_RELEASED);
@@ -977,8 +956,7 @@ TEST_F(Duel, OnlyWhatHasLeftDuels) {
     bind(two, POOL_FIRST + 1);
     bind(one, A); // queued behind it
     take_update();
-    EXPECT_EQ(ACCEPTED,
-              verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 70, now.wall + 90, now.wall, now.wall)));
+    EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 70, now.wall + 90, now.wall, now.wall)));
     EXPECT_EQ(now.wall + 70, x->binding(A).ends);
 }
 
@@ -1227,9 +1205,9 @@ protected:
     }
     failover_binding any_binding(uint32_t address) {
         failover_binding b{};
-        static const failover_binding_status statuses[] = {
-            FAILOVER_FREE,     FAILOVER_ACTIVE,    FAILOVER_ACTIVE, FAILOVER_EXPIRED,
-            FAILOVER_RELEASED, FAILOVER_ABANDONED, FAILOVER_RESET};
+        static const failover_binding_status statuses[] = {FAILOVER_FREE,    FAILOVER_ACTIVE,   FAILOVER_ACTIVE,
+                                                           FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_ABANDONED,
+                                                           FAILOVER_RESET};
         b.address = address;
         b.status = statuses[some(0, 6)];
         b.owner = some(0, 1) == 0 ? FAILOVER_MINE : FAILOVER_PARTNERS;
@@ -1297,10 +1275,9 @@ protected:
                 same = failover_same_client(&b.client, &c.client);
             }
             if (!same || b.update_due || c.update_due) {
-                all += dotted(a) + " " + failover_binding_status_name(b.status) +
-                       (b.update_due ? " due" : "") + " " + failover_owner_name(b.owner) + ", " +
-                       failover_binding_status_name(c.status) + (c.update_due ? " due" : "") + " " +
-                       failover_owner_name(c.owner) + "; ";
+                all += dotted(a) + " " + failover_binding_status_name(b.status) + (b.update_due ? " due" : "") + " " +
+                       failover_owner_name(b.owner) + ", " + failover_binding_status_name(c.status) +
+                       (c.update_due ? " due" : "") + " " + failover_owner_name(c.owner) + "; ";
             }
         }
         return all;
@@ -1332,9 +1309,8 @@ TEST_F(Diverged, ComeToRestAndAgree) {
         corrupt(*s, of_s);
         start();
         pass(300);
-        EXPECT_EQ(FAILOVER_NORMAL, p->state())
-            << failover_state_name(of_p) << " and " << failover_state_name(of_s) << ", S "
-            << failover_state_name(s->state());
+        EXPECT_EQ(FAILOVER_NORMAL, p->state()) << failover_state_name(of_p) << " and " << failover_state_name(of_s)
+                                               << ", S " << failover_state_name(s->state());
         EXPECT_EQ(FAILOVER_NORMAL, s->state());
         // What both take for told is not compared by itself: failover-sync is for that.
         for (Server *x : {p.get(), s.get()}) {
@@ -1344,8 +1320,7 @@ TEST_F(Diverged, ComeToRestAndAgree) {
             pass(100);
         }
         EXPECT_EQ("", disagreement());
-        uint64_t sent =
-            failover_get_counters(p->core_)->updates_sent + failover_get_counters(s->core_)->updates_sent;
+        uint64_t sent = failover_get_counters(p->core_)->updates_sent + failover_get_counters(s->core_)->updates_sent;
         EXPECT_LT(sent, 24u * 20) << "no ping-pong";
         p->kill();
         s->kill();
