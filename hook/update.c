@@ -309,13 +309,13 @@ void update_acked(struct failover *f, const struct failover_message *m) {
 
 enum check {
     ACCEPT,
-    LATER_CLTT,  /* time(1): the client's last transaction is not before what is held here */
-    AFTER_STATE, /* time(3): it is after the start of the state held here */
+    LATER_CLTT,  /* the draft's time 1: the client's last transaction is not before what is held here */
+    AFTER_STATE, /* time 3: it is after the start of the state held here */
     SAME_CLIENT, /* (5): another client is a clash, which the secondary accepts */
     PROBATION,   /* (4), once the probation of an abandoned address is over: accepted */
 };
 
-/* By what is held (row) and what comes (column). time(2) is the design's rule 11, which is asked first. */
+/* By what is held (row) and what comes (column). The draft's time 2 is the design's rule 11, which is asked first. */
 static const uint8_t checks[FAILOVER_BINDING_STATUSES][FAILOVER_BINDING_STATUSES] = {
     /* FREE accepts everything */
     [FAILOVER_ACTIVE] = {[FAILOVER_ACTIVE] = SAME_CLIENT, [FAILOVER_RELEASED] = LATER_CLTT},

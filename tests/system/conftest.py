@@ -6,6 +6,7 @@ import signal
 import pytest
 
 import googletest
+from hook import normal_pair, pair_config, wait_states
 from testbed import Testbed
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -61,3 +62,19 @@ def bed(request):
         yield testbed
         if testbed.keep:
             print(f"kept: {testbed.path}")
+
+
+@pytest.fixture
+def pair(request, bed, library):
+    """A pair in normal, with the module's MCLT and LEASE."""
+    return normal_pair(bed, library, {"mclt": request.module.MCLT, "startup_delay": 1},
+                       valid_lifetime=request.module.LEASE)
+
+
+@pytest.fixture
+def server(request, bed, library):
+    """One server whose partner never came, with the module's MCLT."""
+    parameters = {"mclt": request.module.MCLT, "startup_delay": 1}
+    server, = bed.start_all(bed.kea("srv1", pair_config(bed, library, parameters)))
+    wait_states("recover", server)
+    return server

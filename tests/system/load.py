@@ -7,7 +7,8 @@ import threading
 import time
 
 import packet
-from client import REPLIES, Ack, Nak, Offer
+from client import REPLIES, Nak, Offer
+from process import wait_until
 
 # Seconds between transmissions of a client without a lease: those of RFC 2131, 4.1, divided by four. The last one repeats.
 RETRANSMISSIONS = (1, 2, 4)
@@ -178,6 +179,12 @@ class Load:
     def stop(self):
         self._stop.set()
         self._thread.join()
+
+    def wait_renewals(self, count):
+        """Until each client can have renewed so many times more."""
+        before = self.renewals
+        wait_until(lambda: self.renewals >= before + count * self.size or self._failure, 60,
+                   lambda: f"{count} renewals for each client; complaints: {self.complaints}")
 
     def complain(self, text):
         self.complaints.append(text)

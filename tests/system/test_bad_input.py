@@ -17,7 +17,7 @@ import pytest
 import partner as wire
 from client import Ack
 from hook import (DATABASE, addresses_of, binding, is_free, locked, log_lines, normal_pair, pair_config, serve,
-                  small, status, wait_known, wait_quiet, wait_same_view, wait_states)
+                  status, wait_known, wait_quiet, wait_same_view, wait_states)
 from partner import ACTIVE, BACKUP, EXPIRED, FREE, NORMAL, RELEASED, Message, Partner, dial, is_closed, update
 from process import wait_until
 
@@ -658,7 +658,7 @@ def test_database_locked_by_somebody_else(bed, library):
 
 
 def test_database_is_read_by_somebody_else(bed, library):
-    pair = primary, secondary = normal_pair(bed, library)
+    primary, secondary = normal_pair(bed, library)
     with contextlib.closing(sqlite3.connect(database(primary))) as reader:
         reader.execute("BEGIN")
         assert reader.execute("SELECT state FROM relationship").fetchall() == [("normal",)]

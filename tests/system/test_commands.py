@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from hook import (addresses_of, binding, force, held_down, locked, lose, normal_pair, owned, pair_config, pending, serve,
+from hook import (addresses_of, binding, force, held_down, locked, lose, normal_pair, owned, pending, serve,
                   small, states, status, wait_quiet, wait_states, wipe)
 from kea import subnet
 from process import wait_until
@@ -13,20 +13,6 @@ MCLT, LEASE = 60, 600
 POOL = addresses_of(32)
 COMMANDS = ("force-state", "failover-status", "failover-binding", "failover-sync")
 OK, ERROR, EMPTY = 0, 1, 3
-
-
-@pytest.fixture
-def pair(bed, library):
-    """A pair in normal."""
-    return normal_pair(bed, library, {"mclt": MCLT, "startup_delay": 1}, valid_lifetime=LEASE)
-
-
-@pytest.fixture
-def server(bed, library):
-    """One server whose partner never came."""
-    server, = bed.start_all(bed.kea("srv1", pair_config(bed, library, {"mclt": MCLT, "startup_delay": 1})))
-    wait_states("recover", server)
-    return server
 
 
 def raw(server, name, arguments):

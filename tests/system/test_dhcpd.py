@@ -14,6 +14,7 @@ from compare import differences, view
 from conversation import IP_FLAGS, Conversation, violations
 from hook import (DATABASE, addresses_of, binding, ends, force, locked, log_lines, near, owned, pair_config, pending, pool, roles,
                   serve, small, states, status, wait_known, wait_quiet, wait_states, wait_time, wipe)
+from load import Load
 from packet import load_balance_bucket, mac_bytes
 from partner import (ADDRESSES_TRANSFERRED, BNDACK, BNDUPD, CLIENT_ID, CONNECT, CONNECTACK, DISCONNECT, HARDWARE, POOLREQ,
                      POOLRESP, STATE, TEXT, UPDDONE, UPDREQALL, dial, is_closed)
@@ -296,6 +297,26 @@ def test_we_are_killed_and_return(mixed):
     assert pair.said.states(pair.ours, mark) == ["communications-interrupted", "normal"]
 
 
+@pytest.mark.parametrize("seconds", [5, pytest.param(120, marks=pytest.mark.long)])
+def test_link_is_cut_and_mended_under_load(mixed, seconds):
+    """For so long after both have noticed it. Each client is served throughout, and keeps its address."""
+    pair = mixed(mclt=8, lease=24, size=64, parameters={"interrupted_leases": "extend"}).start()
+    with Load(pair.bed) as load:
+        load.wait_renewals(1)
+        pair.bed.link.cut()
+        pair.wait("communications-interrupted", "communications-interrupted")
+        wait_time(time.time() + seconds)
+        load.wait_renewals(1)
+        pair.bed.link.mend()
+        pair.wait_normal()
+        load.wait_renewals(1)
+        load.stop()
+        pair.wait_quiet()
+        for address, mac in load.holders().items():
+            assert binding(pair.ours, address)["hw-address"] == mac == pair.theirs.leases()[address].hardware
+    pair.agree()
+
+
 # --- partner-down and recovery -----------------------------------------------------------------------------------------
 
 SHORT = 3       # an MCLT that a test can wait for
@@ -381,7 +402,7 @@ def test_dhcpd_is_forced_to_partner_down_while_we_live(mixed):
     """Rule 7: always recover when that comes over a live link in normal."""
     pair = mixed(mclt=SHORT).start()
     client, lease = known_lease(pair, pair.ours)
-    wait_time(lease.at + 8)     # else the client may have taken either server's answer last, and the later end stands
+    wait_time(lease.at + SURELY_LATER)     # else the client may have taken either server's answer last, and the later end stands
     mark = pair.said.mark()
     pair.theirs.force_state("partner-down")
     pair.said.wait(STATE, pair.ours, since=mark, state="recover")
@@ -840,7 +861,6 @@ def test_secondarys_own_mclt_does_not_count(mixed):
 def test_both_configured_as_primary_or_as_secondary(mixed):
     """16"""
     pair = mixed()
-    mine = pair.theirs.config.index("  address")
     other = "primary" if pair.role == "primary" else "secondary"
     config = pair.theirs.config.replace(f"  {OTHER[pair.role]};", f"  {other};")
     if pair.role == "primary":

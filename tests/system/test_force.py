@@ -13,7 +13,7 @@ import pytest
 
 from client import Ack, Nak, Silence
 from hook import (DATABASE, addresses_of, binding, held_down, in_conflict, locked, log_lines, lose, normal_pair, owned,
-                  pair_config, pending, roles, serve, small, states, status, wait_quiet, wait_same_view, wait_states,
+                  pending, roles, serve, small, states, status, wait_quiet, wait_same_view, wait_states,
                   wipe)
 from process import wait_until
 
@@ -24,20 +24,6 @@ VENDORS_NAMES = {"startup": "startup-state", "normal": "normal-state", "communic
 OTHER_STATES = ("recover-wait", "recover-done", "potential-conflict", "conflict-done", "resolution-interrupted",
                 "paused", "unknown")
 OK, ERROR, GUARDED = 0, 1, 4
-
-
-@pytest.fixture
-def pair(bed, library):
-    """A pair in normal."""
-    return normal_pair(bed, library, {"mclt": MCLT, "startup_delay": 1}, valid_lifetime=LEASE)
-
-
-@pytest.fixture
-def server(bed, library):
-    """One server whose partner never came."""
-    server, = bed.start_all(bed.kea("srv1", pair_config(bed, library, {"mclt": MCLT, "startup_delay": 1})))
-    wait_states("recover", server)
-    return server
 
 
 def command(server, state, **arguments):

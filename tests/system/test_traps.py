@@ -637,7 +637,7 @@ def test_pool_guarded_by_a_class(bed, library):
 
 
 def test_hint_for_an_address_of_the_partners(bed, library, threads):
-    pair = primary, secondary = normal_pair(bed, library, threads=threads)
+    primary, secondary = normal_pair(bed, library, threads=threads)
     mine, partners = owned(primary, POOL), owned(secondary, POOL)
     for server, own, other in (primary, mine, partners), (secondary, partners, mine):
         for hint in other:
@@ -799,7 +799,7 @@ def test_big_subnets_of_a_shared_network_without_an_own_address(bed, library):
 # --- load balancing --------------------------------------------------------------------------------------------------------------
 
 def test_secs_and_secs_in_the_wrong_byte_order(bed, library):
-    pair = primary, secondary = normal_pair(bed, library)
+    primary, secondary = normal_pair(bed, library)
     for secs, answered in ((0, False), (3, False), (0x0100, False), (0x0300, False), (4, True), (0x0400, True),
                            (0x00ff, True), (0x0a00, True), (0x0101, True)):
         for role, partner in ("primary", secondary), ("secondary", primary):
@@ -809,7 +809,7 @@ def test_secs_and_secs_in_the_wrong_byte_order(bed, library):
 
 
 def test_client_whose_secs_stay_zero(bed, library):
-    pair = primary, secondary = normal_pair(bed, library, {"load_balance_max_seconds": 2})
+    primary, secondary = normal_pair(bed, library, {"load_balance_max_seconds": 2})
     client = bed.client("secondary")
     began = time.monotonic()
     assert client.discover(to=primary) == []
