@@ -5,8 +5,7 @@
 #include "peer.h"
 #include "update.h"
 
-/* ---- Ownership ----------------------------------------------------------------------------------------------------
- */
+/* ---- Ownership --------------------------------------------------------------------------------------------------- */
 
 enum failover_binding_status balance_to_wire(const struct failover *f, const struct entry *e) {
     if (e->owner == FAILOVER_NOBODY) {
@@ -41,8 +40,7 @@ void balance_take_ownership(struct failover *f) {
     balance_run(f, BALANCE_ON_ENTRY);
 }
 
-/* ---- dhcpd's formulas (3.11) ----------------------------------------------------------------------------------------
- */
+/* ---- dhcpd's formulas (3.11) ------------------------------------------------------------------------------------- */
 
 struct division {
     int64_t surplus;   /* half of what this server has more than the partner */
@@ -157,8 +155,7 @@ void balance_affinity(struct failover *f, struct entry *e) {
     }
 }
 
-/* ---- When
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- When -------------------------------------------------------------------------------------------------------- */
 
 /* Both servers' timers must not strike in the same second. */
 static int64_t jitter(const struct failover *f) {

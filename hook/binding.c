@@ -9,7 +9,7 @@ static uint32_t index_of(const struct table *t, const struct entry *e) {
     return (uint32_t)(e - t->entries);
 }
 
-/* ---- Pools ---------------------------------------------------------------------------------------------------- */
+/* ---- Pools ------------------------------------------------------------------------------------------------------- */
 
 bool table_add_pool(struct table *t, uint32_t subnet_id, uint32_t first, uint32_t last) {
     assert(t->entries == NULL);
@@ -112,7 +112,7 @@ uint32_t table_address(const struct table *t, const struct entry *e) {
     return p->first + (index_of(t, e) - p->base);
 }
 
-/* ---- Free lists ------------------------------------------------------------------------------------------------ */
+/* ---- Free lists -------------------------------------------------------------------------------------------------- */
 
 static void list_append(struct table *t, struct list *l, struct entry *e) {
     uint32_t i = index_of(t, e);
@@ -189,7 +189,7 @@ struct entry *table_rotate(struct table *t, struct pool *p, enum failover_owner 
     return e;
 }
 
-/* ---- Heap ------------------------------------------------------------------------------------------------------ */
+/* ---- Heap -------------------------------------------------------------------------------------------------------- */
 
 static int64_t key(const struct table *t, uint32_t position) {
     return t->entries[t->heap[position]].when;
@@ -254,7 +254,7 @@ struct entry *table_first_due(const struct table *t) {
     return t->heap_count == 0 ? NULL : &t->entries[t->heap[0]];
 }
 
-/* ---- Update queue ---------------------------------------------------------------------------------------------- */
+/* ---- Update queue ------------------------------------------------------------------------------------------------ */
 
 void table_queue(struct table *t, struct entry *e) {
     if (e->queued) {
@@ -290,7 +290,7 @@ void table_unqueue(struct table *t, struct entry *e) {
     e->queued = false;
 }
 
-/* ---- Clients --------------------------------------------------------------------------------------------------- */
+/* ---- Clients ----------------------------------------------------------------------------------------------------- */
 
 bool entry_set_client(struct entry *e, const struct failover_client *client) {
     struct client_bytes *bytes = NULL;

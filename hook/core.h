@@ -123,7 +123,7 @@ struct failover {
     struct failover_counters counters;
 };
 
-/* ---- Writing down (failover.c) --------------------------------------------------------------------------------- */
+/* ---- Writing down (failover.c) ----------------------------------------------------------------------------------- */
 
 /* Hands the record of the relationship, or of one binding, to the host. */
 void core_store(struct failover *f);

@@ -16,8 +16,7 @@
 /* Bindings that come due are dealt with in portions, so that no caller waits long for the lock. */
 #define DUE_MAX 512
 
-/* ---- Names --------------------------------------------------------------------------------------------------------
- */
+/* ---- Names ------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -96,8 +95,7 @@ void core_log(struct failover *f, enum failover_severity severity, const char *f
     f->host.log(f->host.context, severity, text);
 }
 
-/* ---- Time ---------------------------------------------------------------------------------------------------------
- */
+/* ---- Time -------------------------------------------------------------------------------------------------------- */
 
 int64_t time_add(int64_t a, int64_t b) {
     if (a == FAILOVER_TIME_INFINITE || b == FAILOVER_TIME_INFINITE) {
@@ -175,8 +173,7 @@ int64_t core_grant_mclt(const struct failover *f) {
     return untaken ? r->mclt_before : r->mclt;
 }
 
-/* ---- Writing down ---------------------------------------------------------------------------------------------------
- */
+/* ---- Writing down ------------------------------------------------------------------------------------------------ */
 
 uint64_t failover_take_sequence(struct failover *f) {
     return ++f->sequence;
@@ -295,8 +292,7 @@ bool failover_next_lease(struct failover *f, struct failover_lease_change *chang
     return true;
 }
 
-/* ---- Life
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- Life -------------------------------------------------------------------------------------------------------- */
 
 void failover_config_defaults(struct failover_config *c) {
     c->local.port = c->partner.port = 647;
@@ -481,8 +477,7 @@ void failover_stop(struct failover *f, struct failover_clock now) {
     }
 }
 
-/* ---- Reconciliation with Kea's leases (rule 12)
- * ------------------------------------------------------------------------- */
+/* ---- Reconciliation with Kea's leases (rule 12) ------------------------------------------------------------------ */
 
 /* Kea's lease is news: it was made when this library didn't see it, or its record didn't reach the disk. */
 static void take_lease(struct failover *f, struct entry *e, const struct failover_lease *lease) {
@@ -573,8 +568,7 @@ void failover_adopted_all(struct failover *f, struct failover_clock now) {
     }
 }
 
-/* ---- Time and storage
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- Time and storage -------------------------------------------------------------------------------------------- */
 
 static void tick_bindings(struct failover *f) {
     int64_t sure = core_sure_now(f);
@@ -620,8 +614,7 @@ void failover_storing(struct failover *f, bool works, const char *why) {
     }
 }
 
-/* ---- Operators
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Operators --------------------------------------------------------------------------------------------------- */
 
 const struct failover_record *failover_get_record(const struct failover *f) {
     return &f->record;

@@ -177,7 +177,7 @@ struct failover_host {
     void (*log)(void *context, enum failover_severity severity, const char *text);
 };
 
-/* ---- Life ---------------------------------------------------------------------------------------------------- */
+/* ---- Life -------------------------------------------------------------------------------------------------------- */
 
 /* Null if there is no memory. */
 struct failover *failover_create(const struct failover_config *config, const struct failover_host *host);
@@ -225,20 +225,20 @@ struct failover_lease {
 void failover_adopt(struct failover *f, const struct failover_lease *lease, struct failover_clock now);
 void failover_adopted_all(struct failover *f, struct failover_clock now);
 
-/* ---- Time ---------------------------------------------------------------------------------------------------- */
+/* ---- Time -------------------------------------------------------------------------------------------------------- */
 
 /* Does all that is due. Call it at failover_deadline() or later, and after every event below. */
 void failover_tick(struct failover *f, struct failover_clock now);
 /* The monotonic time in ms at which failover_tick() is due; INT64_MAX if never. */
 int64_t failover_deadline(const struct failover *f);
 
-/* ---- Storage ------------------------------------------------------------------------------------------------- */
+/* ---- Storage ----------------------------------------------------------------------------------------------------- */
 
 /* Everything up to `sequence` is on disk: what waited for it may leave. */
 void failover_committed(struct failover *f, uint64_t sequence, struct failover_clock now);
 uint64_t failover_sequence(const struct failover *f);
 
-/* ---- Link ---------------------------------------------------------------------------------------------------- */
+/* ---- Link -------------------------------------------------------------------------------------------------------- */
 
 enum failover_action_type { FAILOVER_ACTION_NONE, FAILOVER_ACTION_DIAL, FAILOVER_ACTION_CLOSE };
 
@@ -265,7 +265,7 @@ void failover_disconnected(struct failover *f, int connection, const char *why, 
  */
 size_t failover_output(struct failover *f, int connection, uint8_t *out, size_t capacity, struct failover_clock now);
 
-/* ---- Clients ------------------------------------------------------------------------------------------------- */
+/* ---- Clients ----------------------------------------------------------------------------------------------------- */
 
 enum failover_verdict { FAILOVER_GO_ON, FAILOVER_REFUSE, FAILOVER_SILENCE };
 
@@ -333,7 +333,7 @@ void failover_released(struct failover *f, uint32_t address, const struct failov
                        struct failover_clock now);
 void failover_declined(struct failover *f, uint32_t address, int64_t until, struct failover_clock now);
 
-/* ---- Leases for Kea ------------------------------------------------------------------------------------------ */
+/* ---- Leases for Kea ---------------------------------------------------------------------------------------------- */
 
 enum failover_lease_change_type {
     FAILOVER_LEASE_PUT,   /* `client` holds the address until `ends`; any other row on it goes */
@@ -348,7 +348,7 @@ struct failover_lease_change {
 /* The next change to bring into Kea's lease database; false when there is none. */
 bool failover_next_lease(struct failover *f, struct failover_lease_change *change);
 
-/* ---- Operators ----------------------------------------------------------------------------------------------- */
+/* ---- Operators --------------------------------------------------------------------------------------------------- */
 
 enum failover_result { FAILOVER_OK = 0, FAILOVER_ERROR_RESULT = 1, FAILOVER_GUARDED = 4 };
 

@@ -127,8 +127,7 @@ void force_effects(const struct failover *f, const struct failover_force *force,
     }
 }
 
-/* ---- Guards --------------------------------------------------------------------------------------------------------
- */
+/* ---- Guards ------------------------------------------------------------------------------------------------------ */
 
 /* Where the way to NORMAL leads through the partner, and skipping it would double addresses. */
 static bool is_on_its_way(enum failover_state state) {
@@ -251,8 +250,7 @@ void failover_force_plan(struct failover *f, const struct failover_force *force,
     force_effects(f, force, plan);
 }
 
-/* ---- Carrying it out
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Carrying it out --------------------------------------------------------------------------------------------- */
 
 static void enter(struct failover *f, const struct failover_force *force, const struct failover_plan *plan) {
     if (!plan->enter) {

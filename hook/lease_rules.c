@@ -9,8 +9,7 @@
 #include "load_balance.h"
 #include "update.h"
 
-/* ---- The table ----------------------------------------------------------------------------------------------------
- */
+/* ---- The table --------------------------------------------------------------------------------------------------- */
 
 enum new_client { NOBODY_NEW, OWN, OWN_THEN_PARTNERS };
 enum renewal { NO_RENEWAL, ANY_CLIENT, ONCE };
@@ -82,8 +81,7 @@ static bool is_silent(const struct lease_rule *rule) {
 /* Seconds for which the same xid is the same transaction. */
 #define RETRANSMISSION 64
 
-/* ---- May this client have this address?
- * ------------------------------------------------------------------------------ */
+/* ---- May this client have this address? -------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static bool say(struct failover_why *why, const char *format, ...) {
     va_list arguments;
@@ -176,8 +174,7 @@ static bool may_have(const struct failover *f, const struct entry *e, const stru
     }
 }
 
-/* ---- For how long? (rule 1)
- * -------------------------------------------------------------------------------------------- */
+/* ---- For how long? (rule 1) -------------------------------------------------------------------------------------- */
 
 static int64_t desired_end(const struct failover *f, uint32_t desired) {
     return desired == FAILOVER_LIFETIME_INFINITE ? FAILOVER_TIME_INFINITE : time_add(f->now.wall, desired);
@@ -233,8 +230,7 @@ bool failover_may_have(struct failover *f, const struct failover_ask *ask, struc
     return true;
 }
 
-/* ---- Verdicts
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- Verdicts ---------------------------------------------------------------------------------------------------- */
 
 static enum failover_verdict silent_state(struct failover *f, struct failover_why *why) {
     f->counters.queries_silent++;
@@ -295,8 +291,7 @@ enum failover_verdict failover_on_request(struct failover *f, const struct failo
     return refuse(f);
 }
 
-/* ---- Who answers a DISCOVER
- * ------------------------------------------------------------------------------------------- */
+/* ---- Who answers a DISCOVER -------------------------------------------------------------------------------------- */
 
 static uint64_t hash_of(const uint8_t *bytes, size_t length) {
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
@@ -387,8 +382,7 @@ enum failover_verdict failover_on_discover(struct failover *f, const struct fail
     return FAILOVER_GO_ON;
 }
 
-/* ---- The next own free address
- * ------------------------------------------------------------------------------------------- */
+/* ---- The next own free address ----------------------------------------------------------------------------------- */
 
 static bool owner_counts(const struct failover *f, int owner) {
     const struct lease_rule *rule = rule_in_force(f);
@@ -450,8 +444,7 @@ void failover_exhausted(struct failover *f, const struct failover_client *client
     core_log(f, FAILOVER_WARN, "no own free address for a new client in %s: %s", state_of(f), why.text);
 }
 
-/* ---- What has happened
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- What has happened ------------------------------------------------------------------------------------------- */
 
 void lease_rules_begin_lease(struct entry *e) {
     e->starts = e->ends = e->given = e->cltt = 0;
@@ -546,8 +539,7 @@ void failover_declined(struct failover *f, uint32_t address, int64_t until, stru
     core_changed(f, e, TELL_PARTNER);
 }
 
-/* ---- What comes due
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- What comes due ---------------------------------------------------------------------------------------------- */
 
 static bool has_ended(const struct entry *e) {
     return e->status == FAILOVER_EXPIRED || e->status == FAILOVER_RELEASED || e->status == FAILOVER_RESET;

@@ -42,7 +42,7 @@ static bool bytes_equal(struct failover_bytes b, const char *text) {
     return b.length == strlen(text) && memcmp(b.data, text, b.length) == 0;
 }
 
-/* ---- Queue of messages ------------------------------------------------------------------------------------------ */
+/* ---- Queue of messages ------------------------------------------------------------------------------------------- */
 
 static void out_push(struct failover *f, const struct failover_message *m, bool reply, uint64_t barrier) {
     struct peer *p = &f->peer;
@@ -76,7 +76,7 @@ void peer_reply(struct failover *f, const struct failover_message *m, uint64_t b
     out_push(f, m, true, barrier);
 }
 
-/* ---- Connections ------------------------------------------------------------------------------------------------ */
+/* ---- Connections ------------------------------------------------------------------------------------------------- */
 
 static struct connection *find(struct failover *f, int id) {
     for (int i = 0; i < CONNECTIONS_MAX; i++) {
@@ -157,8 +157,7 @@ static bool is_ours(const struct failover_message *m) {
     return failover_has(m, FAILOVER_OPT_VENDOR_CLASS_IDENTIFIER) && bytes_equal(vendor, vendor_class);
 }
 
-/* ---- CONNECT and CONNECTACK (7.8, 7.9) ----------------------------------------------------------------------------
- */
+/* ---- CONNECT and CONNECTACK (7.8, 7.9) --------------------------------------------------------------------------- */
 
 /* What both messages carry. `vendor` is filled in and must live until the message is encoded. */
 static void put_common(struct failover *f, struct failover_message *m, uint8_t vendor[VENDOR_RECORD_SIZE]) {
@@ -418,7 +417,7 @@ void failover_dial_failed(struct failover *f, const char *why, struct failover_c
     say_refused(f, why);
 }
 
-/* ---- Losing the link ------------------------------------------------------------------------------------------- */
+/* ---- Losing the link --------------------------------------------------------------------------------------------- */
 
 static void link_down(struct failover *f, const char *why) {
     struct peer *p = &f->peer;
@@ -472,7 +471,7 @@ void peer_dial_now(struct failover *f) {
     f->peer.redial = f->now.mono;
 }
 
-/* ---- Receiving -------------------------------------------------------------------------------------------------- */
+/* ---- Receiving --------------------------------------------------------------------------------------------------- */
 
 static bool valid_state(const struct failover_message *m) {
     bool number = (m->server_state >= 1 && m->server_state <= 11) || m->server_state == 254;
@@ -611,7 +610,7 @@ void failover_received(struct failover *f, int connection, const uint8_t *data, 
     }
 }
 
-/* ---- Sending ---------------------------------------------------------------------------------------------------- */
+/* ---- Sending ----------------------------------------------------------------------------------------------------- */
 
 static bool contact_due(const struct failover *f) {
     /* 8.3: at a third of the time after which the partner gives us up, counted from whatever we sent last. */
@@ -715,7 +714,7 @@ bool failover_shutdown_unsent(const struct failover *f) {
     return f->state == FAILOVER_SHUTDOWN && f->peer.link != NULL && f->peer.out_count > 0;
 }
 
-/* ---- Time ------------------------------------------------------------------------------------------------------- */
+/* ---- Time -------------------------------------------------------------------------------------------------------- */
 
 static bool may_dial(const struct failover *f) {
     return f->peer.link == NULL && peer_wanted(f) && !f->peer.dialling && !f->peer.dial_now;

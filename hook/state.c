@@ -190,7 +190,7 @@ void state_act_as_primary(struct failover *f) {
     f->record.acting_since = f->now.wall;
 }
 
-/* ---- Announcing ------------------------------------------------------------------------------------------------ */
+/* ---- Announcing -------------------------------------------------------------------------------------------------- */
 
 enum failover_state state_to_show(const struct failover *f) {
     return f->state == ST ? f->record.state : f->state;
@@ -244,7 +244,7 @@ void state_announce(struct failover *f) {
     peer_send(f, &m, f->state_stored);
 }
 
-/* ---- Entering a state ------------------------------------------------------------------------------------------ */
+/* ---- Entering a state -------------------------------------------------------------------------------------------- */
 
 static bool linked(const struct failover *f) {
     return f->peer.link != NULL && f->peer.state_known;
@@ -357,7 +357,7 @@ void state_enter(struct failover *f, enum failover_state next, int64_t stos) {
     }
 }
 
-/* ---- Events ---------------------------------------------------------------------------------------------------- */
+/* ---- Events ------------------------------------------------------------------------------------------------------ */
 
 /* Has anything been granted since the partner entered its state? Its clock is brought to ours, a second is for both
  * clocks' rounding. */
@@ -517,7 +517,7 @@ void state_received(struct failover *f, const struct failover_message *m) {
     }
 }
 
-/* ---- Startup and time ------------------------------------------------------------------------------------------ */
+/* ---- Startup and time -------------------------------------------------------------------------------------------- */
 
 void state_startup(struct failover *f) {
     const struct state_row *row = state_lookup(f->record.state, EVENT_STARTUP_OVER);

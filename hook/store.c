@@ -18,8 +18,7 @@
 #define GROUP_MS 2
 #define RETRY_MS 1000
 
-/* ---- What waits to be written --------------------------------------------------------------------------------------
- */
+/* ---- What waits to be written ------------------------------------------------------------------------------------ */
 
 /* The latest of one address, or of the relationship itself. */
 struct item {
@@ -124,8 +123,7 @@ static void batch_free(struct batch *b) {
     *b = (struct batch){0};
 }
 
-/* ---- Schema
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- Schema ------------------------------------------------------------------------------------------------------ */
 
 /* In one transaction: a process that is killed here leaves an empty database behind, or a whole one. */
 static const char schema[] =
@@ -353,8 +351,7 @@ static enum failover_store_result open_database(struct failover_store *s, struct
     return FAILOVER_STORE_PUT_ASIDE;
 }
 
-/* ---- Loading
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- Loading ----------------------------------------------------------------------------------------------------- */
 
 static const char *text(sqlite3_stmt *statement, int column) {
     const unsigned char *value = sqlite3_column_text(statement, column);
@@ -519,8 +516,7 @@ bool failover_store_load_bindings(struct failover_store *s, int relationship,
     return sound && step == SQLITE_DONE;
 }
 
-/* ---- Writing
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Writing ----------------------------------------------------------------------------------------------------- */
 
 static bool write_record(struct failover_store *s, const struct item *item) {
     sqlite3_stmt *q = s->put_record;
@@ -808,8 +804,7 @@ bool failover_store_wait(struct failover_store *s, int relationship, uint64_t se
     return done;
 }
 
-/* ---- Opening and closing
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- Opening and closing ----------------------------------------------------------------------------------------- */
 
 static bool start_writer(struct failover_store *s) {
     pthread_condattr_t monotonic;

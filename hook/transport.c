@@ -94,8 +94,7 @@ static struct sockaddr_in socket_address(struct failover_peer_address a, bool wi
     return address;
 }
 
-/* ---- Sockets -------------------------------------------------------------------------------------------------------
- */
+/* ---- Sockets ----------------------------------------------------------------------------------------------------- */
 
 static void watch(struct failover_transport *t, struct socket *s, uint32_t events) {
     if (s->events == events) {
@@ -166,8 +165,7 @@ static void say(struct failover_transport *t, enum failover_severity severity, c
     t->events.log(t->events.context, severity, text);
 }
 
-/* ---- Listening
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- Listening --------------------------------------------------------------------------------------------------- */
 
 static int open_listener(struct failover_peer_address local) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -233,8 +231,7 @@ bool failover_transport_listens(const struct failover_transport *t, int peer) {
     return t->peers[peer].listener != NULL;
 }
 
-/* ---- Connections
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- Connections ------------------------------------------------------------------------------------------------- */
 
 static void become_connected(struct failover_transport *t, struct socket *s) {
     int on = 1;
@@ -379,8 +376,7 @@ static void set_reading(struct failover_transport *t, bool reading) {
     }
 }
 
-/* ---- Sending
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- Sending ----------------------------------------------------------------------------------------------------- */
 
 size_t failover_transport_room(const struct failover_transport *t, int connection) {
     const struct socket *s = find(t, connection);
@@ -447,8 +443,7 @@ void failover_transport_close(struct failover_transport *t, int connection) {
     finish_closing(s);
 }
 
-/* ---- Time
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Time -------------------------------------------------------------------------------------------------------- */
 
 void failover_transport_set_deadline(struct failover_transport *t, int64_t mono) {
     t->deadline = mono;
@@ -516,8 +511,7 @@ static void drain(int fd) {
     }
 }
 
-/* ---- Dispatch
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- Dispatch ---------------------------------------------------------------------------------------------------- */
 
 static void dispatch_one(struct failover_transport *t, struct socket *s, uint32_t events) {
     switch (s->kind) {
@@ -560,9 +554,7 @@ void failover_transport_dispatch(struct failover_transport *t) {
     set_timer(t);
 }
 
-/* ---- Life
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Life -------------------------------------------------------------------------------------------------------- */
 
 struct failover_transport *failover_transport_create(const struct failover_transport_events *events) {
     struct failover_transport *t = calloc(1, sizeof(*t));

@@ -11,7 +11,7 @@
 /* ms after which an update is sent again that one of ours has rejected: its own update for the address comes first. */
 #define RETRY_MS 30000
 
-/* ---- Sending ---------------------------------------------------------------------------------------------------- */
+/* ---- Sending ----------------------------------------------------------------------------------------------------- */
 
 static void build(struct failover *f, const struct entry *e, struct failover_message *m,
                   struct failover_client *client) {
@@ -304,8 +304,7 @@ void update_acked(struct failover *f, const struct failover_message *m) {
     }
 }
 
-/* ---- BNDUPD: is it accepted? (7.1.3) -------------------------------------------------------------------------------
- */
+/* ---- BNDUPD: is it accepted? (7.1.3) ----------------------------------------------------------------------------- */
 
 enum check {
     ACCEPT,
@@ -499,8 +498,7 @@ static void get_client(const struct failover_message *m, struct failover_client 
     }
 }
 
-/* ---- BNDUPD: what accepting it does
- * ---------------------------------------------------------------------------------- */
+/* ---- BNDUPD: what accepting it does ------------------------------------------------------------------------------ */
 
 static void take_times(struct entry *e, const struct failover_message *m) {
     if (failover_has(m, FAILOVER_OPT_START_TIME_OF_STATE)) {

@@ -73,8 +73,7 @@ void dropQuery(CalloutHandle &handle, const Pkt4Ptr &query, const char *why) {
     handle.setStatus(CalloutHandle::NEXT_STEP_DROP);
 }
 
-// ---- subnet4_select
-// --------------------------------------------------------------------------------------------------
+// ---- subnet4_select -------------------------------------------------------------------------------------------------
 
 // Decision 3 of the design: Kea finds a client's row whatever its state, and a renewal can't be refused later. So each
 // row whose address the core would not give its client now goes before Kea looks for it.
@@ -271,8 +270,7 @@ void subnetSelected(Service &service, CalloutHandle &handle) {
     }
 }
 
-// ---- lease4_select
-// ---------------------------------------------------------------------------------------------------
+// ---- lease4_select --------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -428,8 +426,7 @@ void leaseSelected(Service &service, CalloutHandle &handle) {
     offerOwn(*covered, handle, subnet, query, lease, *context, why);
 }
 
-// ---- lease4_renew
-// ----------------------------------------------------------------------------------------------------
+// ---- lease4_renew ---------------------------------------------------------------------------------------------------
 
 void leaseRenewed(Service &service, CalloutHandle &handle) {
     Pkt4Ptr query;
@@ -459,8 +456,7 @@ void leaseRenewed(Service &service, CalloutHandle &handle) {
     }
 }
 
-// ---- leases4_committed
-// -----------------------------------------------------------------------------------------------
+// ---- leases4_committed ----------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -523,8 +519,7 @@ void leasesCommitted(Service &service, CalloutHandle &handle) {
     }
 }
 
-// ---- lease4_release, lease4_decline
-// ----------------------------------------------------------------------------------
+// ---- lease4_release, lease4_decline ---------------------------------------------------------------------------------
 
 void leaseGivenBack(Service &service, CalloutHandle &handle) {
     Pkt4Ptr query;

@@ -47,7 +47,7 @@ std::string quoted(const std::string &name) {
 
 } // namespace
 
-// ---- Events of the transport, all on the main thread ---------------------------------------------------------------
+// ---- Events of the transport, all on the main thread ----------------------------------------------------------------
 
 struct TransportEvents {
     static Service &self(void *context) {

@@ -24,7 +24,7 @@ failover_client client_of(failover_role role, unsigned n) {
     }
 }
 
-// ---- Two servers ----
+// ---- Two servers ----------------------------------------------------------------------------------------------------
 
 class Balance : public Pair {
 protected:
@@ -252,7 +252,7 @@ TEST_F(Balance, AChangeOfRolesChangesNoOwnership) {
     }
 }
 
-// ---- Reserved addresses ----
+// ---- Reserved addresses ---------------------------------------------------------------------------------------------
 
 TEST_F(Balance, ReservedAddressesAreNotDivided) {
     make(20);
@@ -279,7 +279,7 @@ TEST_F(Balance, ReservedAddressesAreNotDivided) {
     }
 }
 
-// ---- Client affinity ----
+// ---- Client affinity ------------------------------------------------------------------------------------------------
 
 TEST_F(Balance, AnAddressThatComesFreeGoesToTheServerOfItsLastClient) {
     start_normal(20);
@@ -316,7 +316,7 @@ TEST_F(Balance, AnExpiredLeaseIsGivenByAffinityToo) {
     expect_agreement();
 }
 
-// ---- Without a record nothing is owned (design, rule 6) ----
+// ---- Without a record nothing is owned (design, rule 6) -------------------------------------------------------------
 
 TEST_F(Balance, AServerWithoutARecordOwnsNothing) {
     make(20);
@@ -386,7 +386,7 @@ TEST_F(Balance, AServerThatLostItsDatabaseIsToldWhatItOwns) {
     }
 }
 
-// ---- One server, and a partner played by the test ----
+// ---- One server, and a partner played by the test -------------------------------------------------------------------
 
 class BalanceWire : public Scripted {
 protected:
@@ -540,7 +540,7 @@ TEST_F(BalanceWire, EachPoolIsDividedByItself) {
     EXPECT_EQ(2u, failover_own_free(x->core_, other_pool, now));
 }
 
-// ---- POOLREQ and POOLRESP ----
+// ---- POOLREQ and POOLRESP -------------------------------------------------------------------------------------------
 
 TEST_F(BalanceWire, PoolreqIsAnsweredWithTheNumberAheadOfTheGifts) {
     for (failover_role role : {FAILOVER_PRIMARY, FAILOVER_SECONDARY}) {
@@ -658,7 +658,7 @@ TEST_F(BalanceWire, WithoutALinkThereIsNoBalance) {
     EXPECT_EQ(0u, balance_run(x->core_, BALANCE_ON_TIMER));
 }
 
-// ---- A gift is nobody's from the moment its update is queued (rule 12) ----
+// ---- A gift is nobody's from the moment its update is queued (rule 12) ----------------------------------------------
 
 TEST_F(BalanceWire, AGiftIsNobodysWhileItsRecordIsNotOnDisk) {
     all_mine(FAILOVER_PRIMARY, 0, FAILOVER_PRIMARY);

@@ -84,7 +84,7 @@ public:
 
 using Numbers = std::vector<uint32_t>;
 
-// ---- Pools ----
+// ---- Pools ----------------------------------------------------------------------------------------------------------
 
 TEST(Binding, PoolsMayBeAddedInAnyOrder) {
     std::vector<std::pair<uint32_t, uint32_t>> pools = {{10, 19}, {30, 39}, {40, 40}, {100, 199}};
@@ -166,7 +166,7 @@ TEST(Binding, ATableWithoutPoolsIsEmpty) {
     EXPECT_TRUE(table.queue().empty());
 }
 
-// ---- Links and counts ----
+// ---- Links and counts -----------------------------------------------------------------------------------------------
 
 TEST(Binding, ANewTableIsFreeAndItsOwners) {
     for (failover_owner owner : {FAILOVER_NOBODY, FAILOVER_MINE, FAILOVER_PARTNERS}) {
@@ -315,7 +315,7 @@ TEST(Binding, RandomChangesKeepListsAndCounts) {
     }
 }
 
-// ---- The heap ----
+// ---- The heap -------------------------------------------------------------------------------------------------------
 
 TEST(Binding, TheFirstDueIsTheEarliest) {
     Table table(4);
@@ -392,7 +392,7 @@ TEST(Binding, AllAddressesMayBeDueAtOnce) {
     }
 }
 
-// ---- The queue of updates ----
+// ---- The queue of updates -------------------------------------------------------------------------------------------
 
 TEST(Binding, UpdatesLeaveInTheOrderInWhichTheyCame) {
     Table table(5);
@@ -425,7 +425,7 @@ TEST(Binding, UpdatesCanBeTakenOutAnywhere) {
     EXPECT_EQ((Numbers{4}), table.queue());
 }
 
-// ---- Clients ----
+// ---- Clients --------------------------------------------------------------------------------------------------------
 
 failover_client client_of(const std::string &hardware, const std::string &id) {
     failover_client c{};
@@ -557,7 +557,7 @@ TEST(Binding, AnEntryIsHandedOutWithAllItsFields) {
     EXPECT_TRUE(b.update_sent && b.granted_here && b.reserved);
 }
 
-// ---- Size ----
+// ---- Size -----------------------------------------------------------------------------------------------------------
 
 TEST(Binding, AnEntryWithoutAClientTakes128Bytes) {
     EXPECT_LE(sizeof(entry), 128u);

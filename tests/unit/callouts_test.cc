@@ -125,7 +125,7 @@ protected:
     Subnet4Ptr second;
 };
 
-// ---- subnet4_select in every state ------------------------------------------------------------------------
+// ---- subnet4_select in every state ----------------------------------------------------------------------------------
 
 struct StateCase {
     failover_state state;
@@ -208,7 +208,7 @@ INSTANTIATE_TEST_SUITE_P(Each, CalloutsIn,
                              return name;
                          });
 
-// ---- subnet4_select: whose client, whose subnet -----------------------------------------------------------
+// ---- subnet4_select: whose client, whose subnet ---------------------------------------------------------------------
 
 TEST_F(Callouts, SubnetThatNoRelationshipCoversNeverNoticesSilence) {
     coverOnlySubnetOne();
@@ -286,7 +286,7 @@ TEST_F(Callouts, NoLoadBalancingWhileInterrupted) {
     }
 }
 
-// ---- subnet4_select: rows that would stand in Kea's way ---------------------------------------------------
+// ---- subnet4_select: rows that would stand in Kea's way -------------------------------------------------------------
 
 TEST_F(Callouts, RowThatMayBeExtendedStays) {
     lease(client(1), FIRST);
@@ -388,7 +388,7 @@ TEST_F(Callouts, SilentStateWithAReservationOutsideOfThePoolsRemovesNoRow) {
     EXPECT_TRUE(row(FIRST));
 }
 
-// ---- subnet4_select: refused requests ---------------------------------------------------------------------
+// ---- subnet4_select: refused requests -------------------------------------------------------------------------------
 
 TEST_F(Callouts, RefusedRenewalTakesTheRow) {
     lease(client(1), FIRST).extended_epoch = 1;
@@ -539,7 +539,7 @@ TEST_F(Callouts, ExpiredRowOfALeaseThatIsPromisedForLongerIsRenewedAndCountedOnc
     EXPECT_EQ(1, assigned());
 }
 
-// ---- subnet4_select: BOOTP and reservations ---------------------------------------------------------------
+// ---- subnet4_select: BOOTP and reservations -------------------------------------------------------------------------
 
 TEST_F(Callouts, BootpClientGetsNoAddressOfAPool) {
     start();
@@ -710,7 +710,7 @@ TEST_F(Flexible, GlobalReservationIsNeverASkip) {
     EXPECT_EQ(CONTINUE, leaseSelect(handle, query, client(1), PARTNERS, true).status);
 }
 
-// ---- A service that could not start -----------------------------------------------------------------------
+// ---- A service that could not start ---------------------------------------------------------------------------------
 
 TEST_F(Callouts, ServiceThatCouldNotStartAnswersNobodyInItsSubnets) {
     makeSubnet();
@@ -735,7 +735,7 @@ TEST_F(Callouts, ServiceThatCouldNotStartAndCoversEverythingAnswersNobody) {
     EXPECT_EQ(DROP, handle->getStatus());
 }
 
-// ---- lease4_select: the candidate is this server's --------------------------------------------------------
+// ---- lease4_select: the candidate is this server's ------------------------------------------------------------------
 
 TEST_F(Callouts, NewClientGetsTheMclt) {
     start();
@@ -764,7 +764,7 @@ TEST_F(Callouts, OfferAndAckCarryTheSameLifetime) {
     EXPECT_EQ(60u, row(ack.address)->valid_lft_);
 }
 
-// ---- lease4_select: the candidate isn't -------------------------------------------------------------------
+// ---- lease4_select: the candidate isn't -----------------------------------------------------------------------------
 
 TEST_F(Callouts, OwnAddressTakesThePlaceOfThePartners) {
     start();
@@ -1012,7 +1012,7 @@ TEST_F(Callouts, PartnersFreeAddressesDontComeBeforeTheMcltOfPartnerDown) {
     EXPECT_EQ(SKIP, leaseSelect(discover(client(1)), client(1), PARTNERS, true).status);
 }
 
-// ---- lease4_renew -----------------------------------------------------------------------------------------
+// ---- lease4_renew ---------------------------------------------------------------------------------------------------
 
 TEST_F(Callouts, FirstRenewalGetsWhatIsLeftAndTheMclt) {
     lease(client(1), FIRST);
@@ -1135,7 +1135,7 @@ TEST_F(Callouts, RenewalThatWasTakenAwayMeanwhileIsAsShortAsCanBe) {
     EXPECT_EQ(0u, renewed->reuseable_valid_lft_);
 }
 
-// ---- leases4_committed ------------------------------------------------------------------------------------
+// ---- leases4_committed ----------------------------------------------------------------------------------------------
 
 TEST_F(Callouts, CommittedLeaseIsABinding) {
     start();
@@ -1337,7 +1337,7 @@ TEST_F(Callouts, ThreadsServeClientsWhileTheLoopRuns) {
     EXPECT_EQ(int64_t(given.size()), assigned());
 }
 
-// ---- lease4_release and lease4_decline --------------------------------------------------------------------
+// ---- lease4_release and lease4_decline ------------------------------------------------------------------------------
 
 TEST_F(Callouts, ReleaseInASubnetThatNoRelationshipCoversIsHeard) {
     coverOnlySubnetOne();

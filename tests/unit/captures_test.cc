@@ -55,7 +55,7 @@ TEST(CaptureReader, PutsOneDirectionInOrder) {
     EXPECT_TRUE(d.complete());
 }
 
-// ---- What the captures hold, as an independent decoder and Wireshark have counted it ----
+// ---- What the captures hold, as an independent decoder and Wireshark have counted it --------------------------------
 
 struct Capture {
     const char *name;

@@ -97,7 +97,7 @@ protected:
     ConstElementPtr answer;
 };
 
-// ---- force-state: its arguments ---------------------------------------------------------------------------
+// ---- force-state: its arguments -------------------------------------------------------------------------------------
 
 TEST_F(Commands, ForceWithoutArguments) {
     start();
@@ -199,7 +199,7 @@ TEST_F(Commands, ForceActsOnOneRelationshipOnly) {
     EXPECT_EQ(FAILOVER_PARTNER_DOWN, second);
 }
 
-// ---- force-state: both spellings of every state -----------------------------------------------------------
+// ---- force-state: both spellings of every state ---------------------------------------------------------------------
 
 struct Spelling {
     const char *word;
@@ -269,7 +269,7 @@ INSTANTIATE_TEST_SUITE_P(
         return name;
     });
 
-// ---- force-state: guards, and what it does ----------------------------------------------------------------
+// ---- force-state: guards, and what it does --------------------------------------------------------------------------
 
 TEST_F(Commands, NormalWithoutALinkIsGuarded) {
     start();
@@ -389,7 +389,7 @@ TEST_F(Commands, ForceThatCantBeStoredChangesNothing) {
     sqlite3_close(other);
 }
 
-// ---- failover-status --------------------------------------------------------------------------------------
+// ---- failover-status ------------------------------------------------------------------------------------------------
 
 TEST_F(Commands, StatusTellsEverythingOfARelationship) {
     lease(client(1), FIRST);
@@ -488,7 +488,7 @@ TEST_F(Commands, StatusWithArgumentsThatAreNoMap) {
     EXPECT_PRED2(contains, text(), "must be a map, not a string");
 }
 
-// ---- failover-binding -------------------------------------------------------------------------------------
+// ---- failover-binding -----------------------------------------------------------------------------------------------
 
 TEST_F(Commands, BindingOfALease) {
     failover_binding b = lease(clientWithId(1), FIRST);
@@ -601,7 +601,7 @@ TEST_F(Commands, BindingWithAnUnknownArgument) {
     EXPECT_PRED2(contains, text(), "unknown argument \"relationship\"; accepted are: ip-address");
 }
 
-// ---- failover-sync ----------------------------------------------------------------------------------------
+// ---- failover-sync --------------------------------------------------------------------------------------------------
 
 TEST_F(Commands, SyncWithoutALinkIsAnError) {
     start();
@@ -643,7 +643,7 @@ TEST_F(Commands, SyncWithArgumentsThatAreNoMap) {
     EXPECT_EQ(ERROR, result(shim::failoverSync, "[ ]"));
 }
 
-// ---- Before the hook runs, or where it could not be started -----------------------------------------------
+// ---- Before the hook runs, or where it could not be started ---------------------------------------------------------
 
 class NotRunning : public Commands {
 protected:
@@ -679,7 +679,7 @@ TEST_F(NotRunning, ServersStatusIsStillAnswered) {
     EXPECT_EQ(1, response->get("arguments")->get("pid")->intValue());
 }
 
-// ---- status-get -------------------------------------------------------------------------------------------
+// ---- status-get -----------------------------------------------------------------------------------------------------
 
 TEST_F(Commands, ServersStatusCarriesAFailoverList) {
     start();
@@ -722,7 +722,7 @@ TEST_F(Commands, OtherCommandsAnswersAreLeftAlone) {
     EXPECT_FALSE(processed("config-get", R"({"result": 0, "arguments": {}})")->get("arguments")->contains("failover"));
 }
 
-// ---- Leases that operators write --------------------------------------------------------------------------
+// ---- Leases that operators write ------------------------------------------------------------------------------------
 
 TEST_F(Commands, AddedLeaseIsNoticed) {
     start();

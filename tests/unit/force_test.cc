@@ -79,7 +79,7 @@ protected:
     }
 };
 
-// ---- Words ------------------------------------------------------------------------------------------------
+// ---- Words ----------------------------------------------------------------------------------------------------------
 
 TEST_F(Force, BothSpellings) {
     const std::pair<const char *, failover_state> words[] = {
@@ -98,7 +98,7 @@ TEST_F(Force, BothSpellings) {
     }
 }
 
-// ---- From every state to every state ----------------------------------------------------------------------
+// ---- From every state to every state --------------------------------------------------------------------------------
 
 TEST_F(Force, FromEveryStateToEveryState) {
     for (failover_state from : EVERY) {
@@ -208,7 +208,7 @@ TEST_F(Force, ThePresentStateAgain) {
     }
 }
 
-// ---- startup ----------------------------------------------------------------------------------------------
+// ---- startup --------------------------------------------------------------------------------------------------------
 
 TEST_F(Force, StartupDropsTheLinkAndBeginsAgain) {
     in_state(NO);
@@ -252,7 +252,7 @@ TEST_F(Force, StartupIsTheWayOutOfShutdown) {
     EXPECT_EQ(RE, take(FAILOVER_STATE).m.server_state) << "the partner has gone to partner-down meanwhile";
 }
 
-// ---- normal -----------------------------------------------------------------------------------------------
+// ---- normal ---------------------------------------------------------------------------------------------------------
 
 TEST_F(Force, NormalIsGuarded) {
     in_state(CI);
@@ -298,7 +298,7 @@ TEST_F(Force, NormalLetsAHeldLinkGo) {
     EXPECT_EQ(NO, x->state());
 }
 
-// ---- communications-interrupted ---------------------------------------------------------------------------
+// ---- communications-interrupted -------------------------------------------------------------------------------------
 
 TEST_F(Force, InterruptedHoldsTheLinkDown) {
     in_state(NO);
@@ -336,7 +336,7 @@ TEST_F(Force, InterruptedTellsThePolicy) {
     EXPECT_TRUE(effects_have("as often as clients ask"));
 }
 
-// ---- partner-down -----------------------------------------------------------------------------------------
+// ---- partner-down ---------------------------------------------------------------------------------------------------
 
 TEST_F(Force, PartnerDownIsGuardedWhileThePartnerServes) {
     in_state(NO);
@@ -423,7 +423,7 @@ TEST_F(Force, PartnerDownWithoutARecordWarns) {
     EXPECT_TRUE(effects_have("other 20 free ones in"));
 }
 
-// ---- recover ----------------------------------------------------------------------------------------------
+// ---- recover --------------------------------------------------------------------------------------------------------
 
 TEST_F(Force, RecoverAsksForEverything) {
     in_state(NO);
@@ -446,7 +446,7 @@ TEST_F(Force, RecoverWithoutALinkAsksLater) {
     EXPECT_EQ("UPDREQALL", names(link));
 }
 
-// ---- shutdown ---------------------------------------------------------------------------------------------
+// ---- shutdown -------------------------------------------------------------------------------------------------------
 
 TEST_F(Force, ShutdownIsAnnouncedAndClosesLater) {
     in_state(NO);
@@ -465,7 +465,7 @@ TEST_F(Force, ShutdownWithoutALinkSaysThatNobodyWasTold) {
     EXPECT_TRUE(effects_have("The partner can't be told"));
 }
 
-// ---- What is left of it after a restart -------------------------------------------------------------------
+// ---- What is left of it after a restart -----------------------------------------------------------------------------
 
 TEST_F(Force, SurvivesARestart) {
     const std::pair<failover_state, failover_state> cases[] = {{CI, CI}, {PD, PD}, {RE, RE},
@@ -530,7 +530,7 @@ TEST_F(Force, StartupSurvivesAReconfigurationInTheMiddle) {
     EXPECT_EQ(PD, x->state());
 }
 
-// ---- Two of ours ------------------------------------------------------------------------------------------
+// ---- Two of ours ----------------------------------------------------------------------------------------------------
 
 TEST_F(Pair, ForcedInterruptionLastsUntilItIsLetGo) {
     start_normal();

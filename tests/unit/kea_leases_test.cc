@@ -45,7 +45,7 @@ protected:
     Subnet4Ptr one, two;
 };
 
-// ---- The partner has given a lease ------------------------------------------------------------------------
+// ---- The partner has given a lease ----------------------------------------------------------------------------------
 
 TEST_F(Leases, PutAddsARowAndCountsIt) {
     put(clientWithId(1), A, 600, 5);
@@ -231,7 +231,7 @@ TEST_F(Leases, HardwareTypeIsKept) {
     EXPECT_EQ(32, row(A)->hwaddr_->htype_);
 }
 
-// ---- One row for each client in a network -----------------------------------------------------------------
+// ---- One row for each client in a network ---------------------------------------------------------------------------
 
 TEST_F(Leases, OlderRowsOfTheClientInItsNetworkGo) {
     addRow(1, client(1), A, 3600, 20);
@@ -275,7 +275,7 @@ TEST_F(Leases, RowOfTheSameHardwareUnderAnotherIdentifierStays) {
     EXPECT_EQ(2, assigned());
 }
 
-// ---- A binding has ended ----------------------------------------------------------------------------------
+// ---- A binding has ended --------------------------------------------------------------------------------------------
 
 TEST_F(Leases, RemoveTakesTheRowAndItsCount) {
     addRow(1, client(1), A, 3600, 10);
@@ -324,7 +324,7 @@ TEST_F(Leases, RemoveLeavesADeclinedRow) {
     EXPECT_EQ(1, declined());
 }
 
-// ---- Deleting a row ---------------------------------------------------------------------------------------
+// ---- Deleting a row -------------------------------------------------------------------------------------------------
 
 TEST_F(Leases, DeletedDeclinedRowIsCountedDownEverywhere) {
     Lease4Ptr lease = addRow(1, client(1), A, 86400, 10, Lease::STATE_DECLINED);
@@ -343,7 +343,7 @@ TEST_F(Leases, DeletingARowThatIsGoneCountsNothing) {
     EXPECT_EQ(0, statistic("declined-addresses"));
 }
 
-// ---- DNS --------------------------------------------------------------------------------------------------
+// ---- DNS ------------------------------------------------------------------------------------------------------------
 
 class Dns : public Leases {
 protected:
@@ -419,7 +419,7 @@ TEST_F(Dns, RowWithoutANameRemovesNone) {
     EXPECT_EQ(0u, manager().getQueueSize());
 }
 
-// ---- Between the two languages ----------------------------------------------------------------------------
+// ---- Between the two languages --------------------------------------------------------------------------------------
 
 TEST_F(Leases, ClientIsHardwareTypeAndAddressAndIdentifier) {
     failover_client c = clientWithId(0x0102).core();
@@ -473,7 +473,7 @@ TEST_F(Leases, DeclinedRowIsADeclinedLease) {
     EXPECT_TRUE(shim::toLease(*addRow(1, client(1), A, 3600, 10, Lease::STATE_DECLINED)).declined);
 }
 
-// ---- The rows of a client ---------------------------------------------------------------------------------
+// ---- The rows of a client -------------------------------------------------------------------------------------------
 
 TEST_F(Leases, RowFoundByIdentifierAndHardwareIsListedOnce) {
     addRow(1, clientWithId(1), A);
@@ -517,7 +517,7 @@ TEST_F(Leases, EmptyHardwareAddressFindsNothing) {
     EXPECT_TRUE(shim::rowsOf(HWAddrPtr(), ClientIdPtr(), {1}).empty());
 }
 
-// ---- Reservations -----------------------------------------------------------------------------------------
+// ---- Reservations ---------------------------------------------------------------------------------------------------
 
 class Reservations : public Leases {
 protected:

@@ -97,7 +97,7 @@ protected:
     }
 };
 
-// ---- The silent states ------------------------------------------------------------------------------------
+// ---- The silent states ----------------------------------------------------------------------------------------------
 
 TEST_F(Rules, SilentStates) {
     for (failover_state state : {FAILOVER_STARTUP, RE, RW, PC, CD, SH}) {
@@ -149,7 +149,7 @@ TEST_F(Rules, ReservationsOutsideThePoolsAreServedInRecover) {
     }
 }
 
-// ---- NORMAL -----------------------------------------------------------------------------------------------
+// ---- NORMAL ---------------------------------------------------------------------------------------------------------
 
 class Normal : public Rules {};
 
@@ -295,7 +295,7 @@ TEST_F(Normal, LoadBalancingCountsOnlyWhileLinked) {
     }
 }
 
-// ---- COMMUNICATIONS-INTERRUPTED, replace ------------------------------------------------------------------
+// ---- COMMUNICATIONS-INTERRUPTED, replace ----------------------------------------------------------------------------
 
 class Replace : public Rules {};
 
@@ -464,7 +464,7 @@ TEST_F(Replace, CountsOnlyWithoutALink) {
     EXPECT_EQ(FAILOVER_RELEASED, x->binding(OWN + 1).status) << "the partner is there and will be told";
 }
 
-// ---- COMMUNICATIONS-INTERRUPTED, extend -------------------------------------------------------------------
+// ---- COMMUNICATIONS-INTERRUPTED, extend -----------------------------------------------------------------------------
 
 class Extend : public Rules {};
 
@@ -521,7 +521,7 @@ TEST_F(Extend, AnEndedLeaseGoesOnForItsClientUntilThePartnerIsTold) {
     EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
 }
 
-// ---- PARTNER-DOWN -----------------------------------------------------------------------------------------
+// ---- PARTNER-DOWN ---------------------------------------------------------------------------------------------------
 
 class PartnerDown : public Rules {};
 
@@ -593,7 +593,7 @@ TEST_F(PartnerDown, ReleaseIsReclaimedWhenItsWaitIsOver) {
     EXPECT_EQ(FAILOVER_MINE, x->binding(OWN + 1).owner);
 }
 
-// ---- RECOVER-DONE and RESOLUTION-INTERRUPTED --------------------------------------------------------------
+// ---- RECOVER-DONE and RESOLUTION-INTERRUPTED ------------------------------------------------------------------------
 
 TEST_F(Rules, StatesThatOnlyRenew) {
     for (failover_state state : {RD, RI}) {
@@ -624,7 +624,7 @@ TEST_F(Rules, RecoverDoneIsSilentWhileThePartnerIsInPartnerDown) {
     EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
 }
 
-// ---- The three verdicts (rule 4) --------------------------------------------------------------------------
+// ---- The three verdicts (rule 4) ------------------------------------------------------------------------------------
 
 class Verdicts : public Rules {};
 
@@ -716,7 +716,7 @@ TEST_F(Verdicts, AddressOutsideThePoolsIsNotOurs) {
     EXPECT_TRUE(failover_bound(x->core(), &a, now.wall, 3600, now));
 }
 
-// ---- Lifetimes that know no end ---------------------------------------------------------------------------
+// ---- Lifetimes that know no end -------------------------------------------------------------------------------------
 
 TEST_F(Rules, InfiniteAndHugeLifetimes) {
     for (int64_t wall : {int64_t(1800000000), int64_t(2147483600), int64_t(4294967200)}) {
@@ -745,7 +745,7 @@ TEST_F(Rules, ALifetimeIsNeverZero) {
     EXPECT_GE(bind(two, OWN + 1), 1u);
 }
 
-// ---- Exhaustion -------------------------------------------------------------------------------------------
+// ---- Exhaustion -----------------------------------------------------------------------------------------------------
 
 TEST_F(Rules, ExhaustionIsLoggedOnceForEachClientWithTheWayOut) {
     auto says = [&](const std::string &text) {

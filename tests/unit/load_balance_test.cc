@@ -29,7 +29,7 @@ Bytes client(uint8_t last, bool with_type = false) {
     return bytes;
 }
 
-// ---- The hash ----
+// ---- The hash -------------------------------------------------------------------------------------------------------
 
 TEST(LoadBalance, HashesAsDhcpdDoes) {
     EXPECT_EQ(0, hash({}));
@@ -103,7 +103,7 @@ TEST(LoadBalance, HashSpreadsClientsEvenly) {
     EXPECT_LT(*std::max_element(count.begin(), count.end()), 280);
 }
 
-// ---- The split ----
+// ---- The split ------------------------------------------------------------------------------------------------------
 
 int primarys(const uint8_t *hba) {
     int count = 0;
@@ -161,7 +161,7 @@ TEST(LoadBalance, BucketsLieInDhcpdsBitOrder) {
     EXPECT_TRUE(failover_bucket_is_primarys(last_bit, 7));
 }
 
-// ---- secs ----
+// ---- secs -----------------------------------------------------------------------------------------------------------
 
 TEST(LoadBalance, SecsAreTakenAsTheyComeUpTo255) {
     for (unsigned secs = 0; secs <= 255; secs++) {

@@ -22,7 +22,7 @@ size_t entriesOf(const char *directory) {
     return size_t(std::distance(begin(all), end(all)));
 }
 
-// ---- The library itself, as Kea's hook manager loads it ---------------------------------------------------
+// ---- The library itself, as Kea's hook manager loads it -------------------------------------------------------------
 
 class Library : public ServiceTest {
 protected:
@@ -158,7 +158,7 @@ TEST_F(Library, LoadTouchesNoFileAndOpensNoSocket) {
     EXPECT_FALSE(std::filesystem::exists(database()));
 }
 
-// ---- What it refuses --------------------------------------------------------------------------------------
+// ---- What it refuses ------------------------------------------------------------------------------------------------
 
 TEST_F(Library, RefusesToLoadWithoutParameters) {
     EXPECT_FALSE(load(ConstElementPtr()));
@@ -211,7 +211,7 @@ TEST_F(Library, ConfigurationWithoutItsArgumentIsStopped) {
     EXPECT_EQ(DROP, handle->getStatus());
 }
 
-// ---- Its commands -----------------------------------------------------------------------------------------
+// ---- Its commands ---------------------------------------------------------------------------------------------------
 
 TEST_F(Library, CommandsComeAndGoWithIt) {
     ASSERT_TRUE(load());
@@ -261,7 +261,7 @@ TEST_F(Library, CommandThatCantBeReadIsAnError) {
     EXPECT_EQ(1, resultOf(response));
 }
 
-// ---- Reload and unload ------------------------------------------------------------------------------------
+// ---- Reload and unload ----------------------------------------------------------------------------------------------
 
 TEST_F(Library, FirstStartBeginsInStartup) {
     loadAndConfigure();
@@ -366,7 +366,7 @@ TEST_F(Library, RefusedReloadLeavesNothingBehind) {
     EXPECT_NO_THROW(IfaceMgr::instance().receive4(0, 1000));
 }
 
-// ---- Its callouts -----------------------------------------------------------------------------------------
+// ---- Its callouts ---------------------------------------------------------------------------------------------------
 
 TEST_F(Library, ClientIsServedThroughIt) {
     own(FIRST, FIRST + 9);
@@ -477,7 +477,7 @@ TEST_F(Library, ClientIdentifierThatKeaDoesNotTakeIsDropped) {
     EXPECT_EQ(DROP, handle->getStatus());
 }
 
-// ---- What stands in the way of a start, and what is found at one ------------------------------------------
+// ---- What stands in the way of a start, and what is found at one ----------------------------------------------------
 
 class Starting : public ServiceTest {
 protected:

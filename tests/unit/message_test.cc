@@ -174,7 +174,7 @@ Bytes full_message(uint8_t type) {
     return b.bytes();
 }
 
-// ---- What dhcpd sends, byte for byte ----
+// ---- What dhcpd sends, byte for byte --------------------------------------------------------------------------------
 
 struct Example {
     const char *name;
@@ -381,7 +381,7 @@ TEST(Message, EncodesAStateFromItsFields) {
     EXPECT_EQ(to_hex(from_hex(example("StateRecoverWait").hex)), to_hex(encode(m)));
 }
 
-// ---- Every type with every option ----
+// ---- Every type with every option -----------------------------------------------------------------------------------
 
 class MessageType : public ::testing::TestWithParam<uint8_t> {};
 
@@ -511,7 +511,7 @@ TEST(Message, TakesAHardwareAddressOfAnyLength) {
     }
 }
 
-// ---- Malformed messages ----
+// ---- Malformed messages ---------------------------------------------------------------------------------------------
 
 TEST(Message, RefusesLengthsOutside12To2048AsSoonAsTheyAreThere) {
     for (unsigned length : {0u, 1u, 11u, 2049u, 4096u, 65535u}) {
@@ -608,7 +608,7 @@ TEST(Message, ReadFromRandomBytesIsWrittenAndReadAlike) {
     EXPECT_GT(decoded, 20000);
 }
 
-// ---- Times ----
+// ---- Times ----------------------------------------------------------------------------------------------------------
 
 failover_message with_end(int64_t end, uint32_t now) {
     failover_message m{};
@@ -719,7 +719,7 @@ TEST(MessageTime, OfTheHeaderAndNumbersKeepAll32Bits) {
     EXPECT_EQ(0xfedcba98u, d.m.max_unacked_bndupd);
 }
 
-// ---- Encoding ----
+// ---- Encoding -------------------------------------------------------------------------------------------------------
 
 TEST(Message, IsNotWrittenWhereItDoesNotFit) {
     for (const Example &e : examples) {
@@ -766,7 +766,7 @@ TEST(Message, TakesAnEmptyByteStringWithoutBytes) {
     EXPECT_EQ(16u, encode(m).size());
 }
 
-// ---- Words ----
+// ---- Words ----------------------------------------------------------------------------------------------------------
 
 TEST(Message, TypesHaveTheDraftsNames) {
     const char *names[] = {"POOLREQ",   "POOLRESP", "BNDUPD", "BNDACK", "CONNECT", "CONNECTACK",

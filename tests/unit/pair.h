@@ -312,7 +312,7 @@ protected:
         return plan;
     }
 
-    // ---- Clients, as Kea would serve them ----
+    // ---- Clients, as Kea would serve them -------------------------------------------------------------------------------
     uint32_t next_xid = 100;
 
     failover_ask ask(const failover_client &client, uint32_t address, uint32_t xid, bool selects = false) {
@@ -424,7 +424,7 @@ protected:
         settle();
     }
 
-    // ---- Step by step, for tests that look between the steps: with `stalled` set, settle() does nothing ----
+    // ---- Step by step, for tests that look between the steps: with `stalled` set, settle() does nothing -----------------
     bool stalled = false;
 
     // What is due at `x`, committed or not; what it sends is on its way afterwards.

@@ -11,7 +11,7 @@
 
 using namespace shim_test;
 
-// ---- The addresses of this machine, as these tests want them ----------------------------------------------
+// ---- The addresses of this machine, as these tests want them --------------------------------------------------------
 
 namespace {
 
@@ -50,7 +50,7 @@ extern "C" void freeifaddrs(ifaddrs *list) {
     }
 }
 
-// ---- Parameters that are right, and a way to spoil them ---------------------------------------------------
+// ---- Parameters that are right, and a way to spoil them -------------------------------------------------------------
 
 namespace {
 
@@ -117,7 +117,7 @@ protected:
         EXPECT_PRED2(contains, text, part);                                                                            \
     } while (false)
 
-// ---- What must be there -----------------------------------------------------------------------------------
+// ---- What must be there ---------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, NameAndPeersAreEnough) {
     EXPECT_EQ("", error());
@@ -184,7 +184,7 @@ TEST_F(Parameters, PeersMissing) {
     EXPECT_ERROR("\"peers\" is missing");
 }
 
-// ---- Name -------------------------------------------------------------------------------------------------
+// ---- Name -----------------------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, NameIsTaken) {
     EXPECT_STREQ("dc1", core().name);
@@ -216,7 +216,7 @@ TEST_F(Parameters, NameWithANulIsRefused) {
     EXPECT_ERROR("relationships[0].name");
 }
 
-// ---- Unknown keys -----------------------------------------------------------------------------------------
+// ---- Unknown keys ---------------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, UnknownKeyAtTheTopIsNamedWithItsPosition) {
     EXPECT_PRED2(contains, errorOf("{ \"relationships\": [],\n  \"foo\": 1 }"), "foo (<string>:2:10)");
@@ -250,7 +250,7 @@ TEST_F(Parameters, CommentAndUserContextAreAllowedEverywhere) {
     EXPECT_EQ("", error());
 }
 
-// ---- Integers: each key, both ends of its range, and a string in its place --------------------------------
+// ---- Integers: each key, both ends of its range, and a string in its place ------------------------------------------
 
 struct IntegerKey {
     const char *key;
@@ -343,7 +343,7 @@ INSTANTIATE_TEST_SUITE_P(
         return name;
     });
 
-// ---- Choices ----------------------------------------------------------------------------------------------
+// ---- Choices --------------------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, InterruptedLeasesReplace) {
     relationship()->set("interrupted-leases", Element::create("replace"));
@@ -387,7 +387,7 @@ TEST_F(Parameters, PartnerDownLeaseTimeOfWrongType) {
     EXPECT_ERROR("must be a string, not a integer");
 }
 
-// ---- Split and hba ----------------------------------------------------------------------------------------
+// ---- Split and hba --------------------------------------------------------------------------------------------------
 
 std::string hba(const char *separator, size_t bytes = 32) {
     std::string text;
@@ -441,7 +441,7 @@ TEST_F(Parameters, SplitAndHbaExcludeEachOther) {
     EXPECT_ERROR("split and hba exclude each other");
 }
 
-// ---- Peers ------------------------------------------------------------------------------------------------
+// ---- Peers ----------------------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, PeersThatAreNoList) {
     relationship()->set("peers", Element::createMap());
@@ -557,7 +557,7 @@ TEST_F(Parameters, PeersOfOneAddressAreRefused) {
     EXPECT_ERROR("both peers have the same address");
 }
 
-// ---- Which of the two is this server? ---------------------------------------------------------------------
+// ---- Which of the two is this server? -------------------------------------------------------------------------------
 
 TEST_F(Parameters, ThisServerIsTheOneWhoseAddressAnInterfaceBears) {
     auto r = shim::parseParameters(all).relationships.at(0);
@@ -619,7 +619,7 @@ TEST_F(Parameters, ThisServerNameOfWrongType) {
     EXPECT_ERROR("relationships[0].this-server-name");
 }
 
-// ---- Subnets ----------------------------------------------------------------------------------------------
+// ---- Subnets --------------------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, SubnetsAreTaken) {
     relationship()->set("subnets", Element::fromJSON("[ 2, 1, 4294967294 ]"));
@@ -663,7 +663,7 @@ TEST_F(Parameters, SubnetsThatAreNoList) {
     EXPECT_ERROR("must be a list, not a integer");
 }
 
-// ---- Two relationships ------------------------------------------------------------------------------------
+// ---- Two relationships ----------------------------------------------------------------------------------------------
 
 const char *const SECOND = R"({ "name": "dc2", "subnets": [ 2 ],
     "peers": [ { "name": "server1", "role": "primary", "address": "192.0.2.1" },
@@ -704,7 +704,7 @@ TEST_F(Parameters, ErrorInTheSecondRelationshipNamesIt) {
     EXPECT_ERROR("relationships[1].mclt");
 }
 
-// ---- Database ---------------------------------------------------------------------------------------------
+// ---- Database -------------------------------------------------------------------------------------------------------
 
 std::string dataDirectory() {
     std::string directory = CfgMgr::instance().getDataDir();
@@ -736,7 +736,7 @@ TEST_F(Parameters, EmptyDatabasePathIsRefused) {
     EXPECT_ERROR("1 to 4000 characters");
 }
 
-// ---- Legal but risky --------------------------------------------------------------------------------------
+// ---- Legal but risky ------------------------------------------------------------------------------------------------
 
 TEST_F(Parameters, AutoPartnerDownIsWarnedOf) {
     relationship()->set("auto-partner-down", Element::create(7200));

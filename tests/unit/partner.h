@@ -219,7 +219,7 @@ protected:
         run();
     }
 
-    // ---- What the core wants of its transport ----
+    // ---- What the core wants of its transport ---------------------------------------------------------------------------
     int dials = 0;
     std::vector<int> closed;
 
@@ -256,7 +256,7 @@ protected:
         }
     }
 
-    // ---- Connections ----
+    // ---- Connections ----------------------------------------------------------------------------------------------------
     int connect(bool dialled = false) {
         int id = next_id_++;
         if (!failover_connected(x->core_, id, dialled, now)) {
@@ -317,7 +317,7 @@ protected:
         inbox.clear();
     }
 
-    // ---- The partner's messages ----
+    // ---- The partner's messages -----------------------------------------------------------------------------------------
     Bytes vendor_record() const {
         Bytes record{1, uint8_t(acting_primary), uint8_t(no_record ? 1 : 0)};
         for (int shift = 56; shift >= 0; shift -= 8) {
@@ -448,7 +448,7 @@ protected:
         }
     }
 
-    // ---- Clients ----
+    // ---- Clients --------------------------------------------------------------------------------------------------------
     uint32_t next_xid = 100;
     uint32_t desired = 3600;
 

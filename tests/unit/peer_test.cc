@@ -92,7 +92,7 @@ protected:
     }
 };
 
-// ---- The handshake ----------------------------------------------------------------------------------------
+// ---- The handshake --------------------------------------------------------------------------------------------------
 
 TEST_F(PeerTest, ConnectByteByByte) {
     make(FAILOVER_PRIMARY);
@@ -174,7 +174,7 @@ TEST_F(PeerTest, StateOfOneOfOursCarriesTheRecord) {
     EXPECT_EQ(11, state.m.vendor_specific_options.length);
 }
 
-// ---- CONNECT refused --------------------------------------------------------------------------------------
+// ---- CONNECT refused ------------------------------------------------------------------------------------------------
 
 TEST_F(PeerTest, ConnectWithoutName) {
     Message c = connect_message();
@@ -308,7 +308,7 @@ TEST_F(PeerTest, ConnectOnTheLinkItselfEndsIt) {
     EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, x->state());
 }
 
-// ---- CONNECTACK refused -----------------------------------------------------------------------------------
+// ---- CONNECTACK refused ---------------------------------------------------------------------------------------------
 
 TEST_F(PeerTest, ConnectackWithoutName) {
     Message a = connectack_message();
@@ -393,7 +393,7 @@ TEST_F(PeerTest, OnlyTheFirstOfTwoCompleteConnectionsCounts) {
     EXPECT_TRUE(linked()) << "the loss of the other is no loss";
 }
 
-// ---- What is learnt ---------------------------------------------------------------------------------------
+// ---- What is learnt -------------------------------------------------------------------------------------------------
 
 TEST_F(PeerTest, SecondaryLearnsMcltAndHba) {
     make(FAILOVER_SECONDARY);
@@ -469,7 +469,7 @@ TEST_F(PeerTest, ClocksThatDriftApartEndTheLink) {
     EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, x->state());
 }
 
-// ---- Nothing but CONNECT and CONNECTACK before the link ---------------------------------------------------
+// ---- Nothing but CONNECT and CONNECTACK before the link -------------------------------------------------------------
 
 TEST_F(PeerTest, OtherMessagesBeforeConnect) {
     for (auto type : {FAILOVER_STATE, FAILOVER_BNDUPD, FAILOVER_BNDACK, FAILOVER_UPDREQ, FAILOVER_UPDREQALL,
@@ -502,7 +502,7 @@ TEST_F(PeerTest, WhatComesOnAnotherConnectionChangesNothing) {
     EXPECT_EQ(FAILOVER_NORMAL, x->state());
 }
 
-// ---- Timers -----------------------------------------------------------------------------------------------
+// ---- Timers ---------------------------------------------------------------------------------------------------------
 
 TEST_F(PeerTest, ContactAtAThirdOfThePartnersReceiveTimer) {
     partner_receive_timer = 60;
@@ -590,7 +590,7 @@ TEST_F(PeerTest, StrangersCannotShutOutALinkThatIs) {
     EXPECT_EQ(FAILOVER_NORMAL, x->state());
 }
 
-// ---- Redial: every 5 s whatever the failure was -----------------------------------------------------------
+// ---- Redial: every 5 s whatever the failure was ---------------------------------------------------------------------
 
 class Redial : public PeerTest {
 protected:
@@ -721,7 +721,7 @@ TEST_F(Redial, NotWhileLinkedAndNotWhileHeldDown) {
     EXPECT_EQ(-1, connect()) << "nor is a connection of the partner's taken";
 }
 
-// ---- Bad bytes --------------------------------------------------------------------------------------------
+// ---- Bad bytes ------------------------------------------------------------------------------------------------------
 
 class Garbage : public PeerTest {
 protected:
@@ -872,7 +872,7 @@ TEST_F(Garbage, WhatIsLogged) {
     EXPECT_TRUE(x->logged("evil?fo1: state normal -> shutdown?[2J")) << "no line breaks from the partner";
 }
 
-// ---- Transaction numbers ----------------------------------------------------------------------------------
+// ---- Transaction numbers --------------------------------------------------------------------------------------------
 
 TEST_F(PeerTest, RepliesEchoTheXid) {
     start_normal(FAILOVER_SECONDARY);
@@ -924,7 +924,7 @@ TEST_F(PeerTest, NumbersBeginAnewWithEachConnection) {
     EXPECT_TRUE(x->binding(POOL_FIRST).update_due);
 }
 
-// ---- A database that can't be written (rule 12) -----------------------------------------------------------
+// ---- A database that can't be written (rule 12) ---------------------------------------------------------------------
 
 TEST_F(PeerTest, WithoutTheDatabaseOnlyContactFlows) {
     start_normal(FAILOVER_PRIMARY);
@@ -993,7 +993,7 @@ TEST_F(PeerTest, AFullQueueOfMessagesGivesTheConnectionUp) {
     EXPECT_TRUE(x->logged("too many messages wait for the database"));
 }
 
-// ---- Who is primary ---------------------------------------------------------------------------------------
+// ---- Who is primary -------------------------------------------------------------------------------------------------
 
 class VendorRecord : public PeerTest {
 protected:

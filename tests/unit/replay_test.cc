@@ -27,7 +27,7 @@ using namespace failover_test;
 
 namespace {
 
-// ---- The captures ----
+// ---- The captures ---------------------------------------------------------------------------------------------------
 //
 // Times in all tables are in seconds from the second in which the capture begins, so that 0 is the first
 // packet's. Addresses are 10.99.0.x and written as ".x"; client 0a:00:00:00:00:xx is "xx", with "/id" if it
@@ -198,7 +198,7 @@ const Happening happenings[] = {
 };
 // clang-format on
 
-// ---- The differences ----
+// ---- The differences ------------------------------------------------------------------------------------------------
 
 enum Kind {
     INSTEAD, // we say `ours` where dhcpd says `theirs`: a whole line, or the fields that differ ("$x": as x)
@@ -221,7 +221,7 @@ struct Difference {
 
 // clang-format off
 const Difference differences[] = {
-    // ---- The handshake ----
+    // ---- The handshake --------------------------------------------------------------------------------------------------
 
     {"01 07 08 09 10 10b 11 12 13 14 15 18", PRIMARY, INSTEAD, "CONNECT *",
      "vendor=kea-failover-1 vendor-record=11",
@@ -239,7 +239,7 @@ const Difference differences[] = {
      "DISCONNECT xid=1 reject=8 message=remote failover relationship name does not match",
      "Reference 1.5: the text is for people. Ours does not repeat what a stranger has sent."},
 
-    // ---- The first STATE of a connection, and start times of states ----
+    // ---- The first STATE of a connection, and start times of states -----------------------------------------------------
 
     {"07", SECONDARY, INSTEAD, "STATE normal STARTUP *",
      "STATE communications-interrupted STARTUP since=18 xid=0",
@@ -269,14 +269,14 @@ const Difference differences[] = {
     {"10b", PRIMARY, INSTEAD, "STATE recover since=17", "since=20", nullptr},
     {"10b", PRIMARY, INSTEAD, "STATE recover-wait since=17", "since=20", nullptr},
 
-    // ---- A partner in RECOVER ----
+    // ---- A partner in RECOVER -------------------------------------------------------------------------------------------
 
     {"09", SECONDARY, UNSAID, "STATE partner-down since=0", "",
      "Reference 2.13, design, rule 7: at the sight of RECOVER we stay in COMMUNICATIONS-INTERRUPTED. The "
      "partner gets its answer all the same (reference 2.14 (3))."},
     {"10b", SECONDARY, UNSAID, "STATE partner-down since=20", "", nullptr},
 
-    // ---- SHUTDOWN ----
+    // ---- SHUTDOWN -------------------------------------------------------------------------------------------------------
 
     {"10", PRIMARY, ALSO, "", "close",
      "Design, section 2, 'shutdown': when the partner has said PARTNER-DOWN the link is closed; a dhcpd "
@@ -303,7 +303,7 @@ const Difference differences[] = {
     {"10b", PRIMARY, INSTEAD, "STATE normal since=47", "since=50", nullptr},
     {"10b", PRIMARY, LATER, "BNDUPD .101 EXPIRED *", "", nullptr},
 
-    // ---- The end of a connection ----
+    // ---- The end of a connection ----------------------------------------------------------------------------------------
 
     {"13", PRIMARY, ALSO, "", "DISCONNECT xid=5 reject=17 message=no traffic within max-response-delay",
      "Reference 2.13, draft 7.12 and 8.3: before a server closes a connection on which it heard nothing, it "
@@ -320,7 +320,7 @@ const Difference differences[] = {
     {"14", SECONDARY, ALSO, "", "close", nullptr},
     {"13 14", PRIMARY, EARLIER, "close", "", nullptr},
 
-    // ---- UPDREQALL and its answer ----
+    // ---- UPDREQALL and its answer ---------------------------------------------------------------------------------------
 
     {"01 09 10b", PRIMARY, UNSAID, "UPDREQALL#1", "",
      "Reference 2.5, 2.9: dhcpd asks again when it has the partner's second STATE, and only the last "
@@ -344,7 +344,7 @@ const Difference differences[] = {
      "Draft 7.5: when all of the answer has been acknowledged. dhcpd does not count what was on its way "
      "already when the second UPDREQALL came."},
 
-    // ---- When updates are sent ----
+    // ---- When updates are sent ------------------------------------------------------------------------------------------
 
     {"07", PRIMARY, EARLIER, "STATE normal since=18", "",
      "Reference 2.5: from COMMUNICATIONS-INTERRUPTED dhcpd sends its updates ahead of STATE(NORMAL). With "
@@ -369,7 +369,7 @@ const Difference differences[] = {
     {"09", PRIMARY, INSTEAD, "BNDACK .104 xid=18 reject=16 *", "reject= message=",
      "So this one meets no update of ours, either."},
 
-    // ---- Times in updates ----
+    // ---- Times in updates -----------------------------------------------------------------------------------------------
 
     {"03 16", BOTH, INSTEAD, "BNDUPD * RELEASED *", "cltt=$ends",
      "The RELEASE is the client's last transaction, without which it could not be told from an older "
@@ -398,7 +398,7 @@ const Difference differences[] = {
      "The primary, which has lost its database, gets back the potential expiry that it has told itself; "
      "from dhcpd it gets what that has sent itself, nothing."},
 
-    // ---- Leases in PARTNER-DOWN ----
+    // ---- Leases in PARTNER-DOWN -----------------------------------------------------------------------------------------
 
     {"08", SECONDARY, INSTEAD, "REQUEST of 01/id: .103 for 120", "REQUEST of 01/id: .103 for 30",
      "Design, section 2, 'partner-down': always renewed, for the MCLT. dhcpd goes by what was acknowledged "
@@ -426,7 +426,7 @@ const Difference differences[] = {
     {"08", SECONDARY, INSTEAD, "BNDUPD .100 FREE *",
      "BNDUPD .100 BACKUP client=14 ends=32 potential=32 starts=32 cltt=2", nullptr},
 
-    // ---- Gifts of free addresses ----
+    // ---- Gifts of free addresses ----------------------------------------------------------------------------------------
 
     {"08", SECONDARY, ALSO, "", "BNDUPD .101 FREE client=03 ends=32 potential=40 starts=40 cltt=2",
      "Reference 3.11: by what was said above the secondary has more to give than dhcpd has, in NORMAL and "
@@ -464,7 +464,7 @@ const Difference differences[] = {
     {"13", PRIMARY, INSTEAD, "BNDUPD .103 BACKUP *", "potential=17 starts=17 cltt=-4", nullptr},
     {"14", PRIMARY, LATER, "BNDUPD .105 BACKUP *", "", nullptr},
 
-    // ---- The rest ----
+    // ---- The rest -------------------------------------------------------------------------------------------------------
 
     {"03", BOTH, UNTOLD, "REQUEST * for 3[36]", "",
      "Reference 3.2, 'lease cache': what is left of a young lease is given again, and nothing is updated. "
@@ -488,7 +488,7 @@ bool names(const char *list, const std::string &capture) {
     return false;
 }
 
-// ---- Messages as lines of text ----
+// ---- Messages as lines of text --------------------------------------------------------------------------------------
 
 std::string number_text(uint32_t n) {
     return std::to_string(n);
@@ -703,7 +703,7 @@ std::string differing(const std::string &theirs, const std::string &ours) {
     return line;
 }
 
-// ---- What is in a capture ----
+// ---- What is in a capture -------------------------------------------------------------------------------------------
 
 struct Dhcp {
     enum Type { DISCOVER = 1, OFFER = 2, REQUEST = 3, DECLINE = 4, ACK = 5, NAK = 6, RELEASE = 7 };
@@ -872,7 +872,7 @@ private:
     }
 };
 
-// ---- The replay ----
+// ---- The replay -----------------------------------------------------------------------------------------------------
 
 constexpr int64_t SECOND = 1000000;
 
@@ -971,7 +971,7 @@ private:
         return first_ + int64_t(std::llround(seconds * SECOND));
     }
 
-    // ---- What dhcpd has said, and what we are to say ----
+    // ---- What dhcpd has said, and what we are to say --------------------------------------------------------------------
 
     // Every difference of these kinds that has something to say of a line.
     template <class Do>
@@ -1118,7 +1118,7 @@ private:
         return m;
     }
 
-    // ---- How it begins ----
+    // ---- How it begins --------------------------------------------------------------------------------------------------
 
     failover_config config() const {
         failover_config c{};
@@ -1255,7 +1255,7 @@ private:
         return bytes;
     }
 
-    // ---- Time ----
+    // ---- Time -----------------------------------------------------------------------------------------------------------
 
     // Up to `time`, with a stop wherever something is due.
     void pass(int64_t time) {
@@ -1324,7 +1324,7 @@ private:
         failover_force_apply(core(), &force, &plan, clock());
     }
 
-    // ---- What the partner and the clients do ----
+    // ---- What the partner and the clients do ----------------------------------------------------------------------------
 
     void handle(const Event &e) {
         if (core() == nullptr) {
@@ -1558,7 +1558,7 @@ private:
         compare_answer(line + gave, line + (ours.empty() ? " silence" : ours));
     }
 
-    // ---- What the core does ----
+    // ---- What the core does ---------------------------------------------------------------------------------------------
 
     void turn() {
         while (core() != nullptr) {
@@ -1663,7 +1663,7 @@ private:
         said_.push_back(s);
     }
 
-    // ---- At the end ----
+    // ---- At the end -----------------------------------------------------------------------------------------------------
 
     void finish() {
         happen(events_.back().time);
@@ -1732,7 +1732,7 @@ private:
     }
 };
 
-// ---- The tests ----
+// ---- The tests ------------------------------------------------------------------------------------------------------
 
 struct Case {
     const Capture *capture;

@@ -84,7 +84,7 @@ protected:
 
 class TwoServers : public Pair {};
 
-// ---- 1: the MCLT rule -------------------------------------------------------------------------------------
+// ---- 1: the MCLT rule -----------------------------------------------------------------------------------------------
 
 TEST_F(TheRules, Rule01NoLifetimeEndsLaterThanTheLid) {
     for (failover_state state : {NO, CI, PD, RD, RI}) {
@@ -144,7 +144,7 @@ TEST_F(TheRules, Rule01ThePartnerIsToldNowPlusDesiredPlusHalfOfTheGrant) {
     }
 }
 
-// ---- 2: the promised end ----------------------------------------------------------------------------------
+// ---- 2: the promised end --------------------------------------------------------------------------------------------
 
 TEST_F(TheRules, Rule02AShorterRenewalDoesNotMoveIt) {
     in_state(NO, {lease(OWN, one, 3000)});
@@ -206,7 +206,7 @@ TEST_F(TheRules, Rule02AHeldAddressIsReleasedOrExpiredOnTheWire) {
     EXPECT_EQ(FAILOVER_EXPIRED, told[OWN + 1]);
 }
 
-// ---- 3: renewal -------------------------------------------------------------------------------------------
+// ---- 3: renewal -----------------------------------------------------------------------------------------------------
 
 TEST_F(TheRules, Rule03AnyRequestForAnAddressThatTheClientHolds) {
     for (bool selects : {false, true}) {
@@ -252,7 +252,7 @@ TEST_F(TwoServers, Rule03TheMarkIsDurableAndEndsWithNormal) {
     EXPECT_EQ(Lease::ACK, request(*p, c, other.address).kind);
 }
 
-// ---- 4: verdicts (each in lease_rules_test.cc) ------------------------------------------------------------
+// ---- 4: verdicts (each in lease_rules_test.cc) ----------------------------------------------------------------------
 
 TEST_F(TheRules, Rule04ThreeVerdicts) {
     in_state(CI, {lease(OWN, one, 300)});
@@ -263,7 +263,7 @@ TEST_F(TheRules, Rule04ThreeVerdicts) {
     EXPECT_EQ(FAILOVER_REFUSE, request(two, POOL_FIRST - 1));
 }
 
-// ---- 5: waits in PARTNER-DOWN -----------------------------------------------------------------------------
+// ---- 5: waits in PARTNER-DOWN ---------------------------------------------------------------------------------------
 
 class Waits : public TheRules {
 protected:
@@ -394,7 +394,7 @@ TEST_F(Waits, Rule05RewindOnlyWhereNoBndupdWasEverSent) {
     EXPECT_EQ(FAILOVER_EXPIRED, x->binding(OWN).status);
 }
 
-// ---- 6: no record, nothing owned --------------------------------------------------------------------------
+// ---- 6: no record, nothing owned ------------------------------------------------------------------------------------
 
 TEST_F(TheRules, Rule06WithoutARecordNothingIsOwned) {
     for (failover_role role : {FAILOVER_PRIMARY, FAILOVER_SECONDARY}) {
@@ -470,7 +470,7 @@ TEST_F(TwoServers, Rule06AlsoWhereItWentOnAloneWithoutIt) {
     }
 }
 
-// ---- 7: the partner's states ------------------------------------------------------------------------------
+// ---- 7: the partner's states ----------------------------------------------------------------------------------------
 
 TEST_F(TheRules, Rule07RecoverSeenInNormalIsAnInterruptionWithALink) {
     in_state(NO);
@@ -561,7 +561,7 @@ TEST_F(TwoServers, Rule07OverriddenAgainstALivingPartner) {
     EXPECT_EQ(FAILOVER_PRIMARY, s->status(now).role);
 }
 
-// ---- 8: last served ---------------------------------------------------------------------------------------
+// ---- 8: last served -------------------------------------------------------------------------------------------------
 
 TEST_F(TwoServers, Rule08RecoverWaitCountsFromTheLastRecordPlusFive) {
     start_normal();
@@ -589,7 +589,7 @@ TEST_F(TwoServers, Rule08ACleanStopIsKnownToTheSecond) {
     EXPECT_EQ(now.wall, p->record_->last_served);
 }
 
-// ---- 9: clocks --------------------------------------------------------------------------------------------
+// ---- 9: clocks ------------------------------------------------------------------------------------------------------
 
 TEST_F(TheRules, Rule09AForwardJumpFreesNothingEarly) {
     failover_binding known = lease(OWN, one, -10);
@@ -713,7 +713,7 @@ TEST_F(TwoServers, Rule09TwoClocksNeverEndALeaseEarly) {
     }
 }
 
-// ---- 10: a changed MCLT -----------------------------------------------------------------------------------
+// ---- 10: a changed MCLT ---------------------------------------------------------------------------------------------
 
 TEST_F(TheRules, Rule10ALoweredMcltCountsForGrantsAtOnceAndForWaitsLater) {
     in_state(CI, {}, [](failover_config &c) { c.mclt = 20; });
@@ -813,7 +813,7 @@ TEST_F(TheRules, Rule10StateSaysThatTheMcltIsOnDisk) {
     EXPECT_EQ(600u, x->record_->mclt);
 }
 
-// ---- 11: the partner can't end a living lease -------------------------------------------------------------
+// ---- 11: the partner can't end a living lease -----------------------------------------------------------------------
 
 TEST_F(TwoServers, Rule11AnEarlyExpiryOfThePartnerIsPutRight) {
     start_normal();
@@ -835,7 +835,7 @@ TEST_F(TwoServers, Rule11AnEarlyExpiryOfThePartnerIsPutRight) {
     EXPECT_EQ(Lease::ACK, request(*p, c, lease.address).kind);
 }
 
-// ---- 12: announced means committed ------------------------------------------------------------------------
+// ---- 12: announced means committed ----------------------------------------------------------------------------------
 
 TEST_F(TheRules, Rule12NothingLeavesBeforeItsCommit) {
     in_state(NO);
@@ -1041,7 +1041,7 @@ TEST_F(Adopt, Rule12WhatIsFreeIsListedAfterAStart) {
     EXPECT_EQ(10u, x->own_free(now)) << "and the last when it may be given";
 }
 
-// ---- 13: a reconfiguration is no start --------------------------------------------------------------------
+// ---- 13: a reconfiguration is no start ------------------------------------------------------------------------------
 
 TEST_F(TheRules, Rule13TheStateGoesOnAtOnce) {
     const std::pair<failover_state, failover_state> cases[] = {{NO, CI}, {CI, CI}, {PD, PD}, {RE, RE},
@@ -1100,7 +1100,7 @@ TEST_F(TheRules, Rule13TheInterruptionAndItsMarksGoOn) {
     EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN)) << "this interruption has only begun";
 }
 
-// ---- 14: silence is per relationship ----------------------------------------------------------------------
+// ---- 14: silence is per relationship --------------------------------------------------------------------------------
 
 TEST_F(TheRules, Rule14OneRelationshipIsSilentAndAnotherServes) {
     in_state(RE);

@@ -55,8 +55,7 @@ std::string table_of(Server &x, failover_clock now) {
 
 } // namespace
 
-// ---- Stories
-// ------------------------------------------------------------------------------------------------
+// ---- Stories --------------------------------------------------------------------------------------------------------
 
 class Story : public Pair {
 protected:
@@ -312,8 +311,7 @@ TEST_F(Story, PoolExhaustedWhileInterrupted) {
         << "once for each client: the one that found the pool drained, and these two";
 }
 
-// ---- Cases from people who run failover
-// -----------------------------------------------------------------------
+// ---- Cases from people who run failover -----------------------------------------------------------------------------
 
 // "Peer holds all free leases", with the partner really down: the operator's word unlocks them, one MCLT
 // later.
@@ -604,7 +602,7 @@ TEST_F(Story, C62LeasesMadeWhileTheLibraryWasAway) {
     EXPECT_EQ(0u, clashes());
 }
 
-// ---- The soak ---------------------------------------------------------------------------------------------
+// ---- The soak -------------------------------------------------------------------------------------------------------
 
 class Soak : public Pair {
 protected:
@@ -664,7 +662,7 @@ protected:
         ADD_FAILURE() << "History:\n" << last << text;
     }
 
-    // ---- What clients are told, and the safety sentence ----
+    // ---- What clients are told, and the safety sentence -----------------------------------------------------------------
     void told(size_t c, Server &x, const Lease &lease) {
         acks++;
         if (getenv("FAILOVER_TEST_TABLE") != nullptr) {
@@ -773,7 +771,7 @@ protected:
         }
     }
 
-    // ---- The servers' own work, a bit of it ----
+    // ---- The servers' own work, a bit of it -----------------------------------------------------------------------------
     void work(uint32_t steps) {
         for (uint32_t i = 0; i < steps; i++) {
             if (chance(0.5)) {
@@ -821,7 +819,7 @@ protected:
         }
     }
 
-    // ---- Faults and operators ----
+    // ---- Faults and operators -------------------------------------------------------------------------------------------
     static bool is_on_record(const Server &x, std::initializer_list<failover_state> states) {
         return x.record_ && std::count(states.begin(), states.end(), x.record_->state) > 0;
     }
@@ -969,7 +967,7 @@ protected:
         note(std::string(name(x)) + " is forced to " + failover_state_name(wanted) + ": " + plan.text);
     }
 
-    // ---- One seed ----
+    // ---- One seed -------------------------------------------------------------------------------------------------------
     void run(uint64_t seed, int steps) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         random.seed(seed);

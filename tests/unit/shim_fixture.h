@@ -69,7 +69,7 @@ inline uint32_t ip(const std::string &text) {
     return IOAddress(text).toUint32();
 }
 
-// ---- Clients and their packets ----------------------------------------------------------------------------
+// ---- Clients and their packets --------------------------------------------------------------------------------------
 
 struct Client {
     Bytes mac;
@@ -190,7 +190,7 @@ inline std::ostream &operator<<(std::ostream &out, Answer::Kind kind) {
     return out << names[kind];
 }
 
-// ---- Kea --------------------------------------------------------------------------------------------------
+// ---- Kea ------------------------------------------------------------------------------------------------------------
 
 class KeaTest : public ::testing::Test {
 protected:
@@ -208,7 +208,7 @@ protected:
         StatsMgr::instance().removeAll();
     }
 
-    // ---- Configuration, until commit() ----
+    // ---- Configuration, until commit() ----------------------------------------------------------------------------------
     SrvConfigPtr staging() {
         return CfgMgr::instance().getStagingCfg();
     }
@@ -238,7 +238,7 @@ protected:
         reserve(subnet, Host::IDENT_HWADDR, c.mac, address);
     }
 
-    // ---- Leases ----
+    // ---- Leases ---------------------------------------------------------------------------------------------------------
     // A row given `age` seconds ago, counted as Kea counts.
     Lease4Ptr addRow(SubnetID subnet, const Client &c, uint32_t address, uint32_t lifetime = 3600, int64_t age = 0,
                      uint32_t state = Lease::STATE_DEFAULT) {
@@ -430,7 +430,7 @@ private:
     }
 };
 
-// ---- The partner ------------------------------------------------------------------------------------------
+// ---- The partner ----------------------------------------------------------------------------------------------------
 
 // A second core behind a transport of its own, whose disk takes everything at once.
 class Partner {
@@ -552,7 +552,7 @@ private:
     }
 };
 
-// ---- The running hook -------------------------------------------------------------------------------------
+// ---- The running hook -----------------------------------------------------------------------------------------------
 
 const uint32_t FIRST = 0x0a400a0a; // 10.64.10.10, the first address of the pool of subnet 1
 const uint32_t LAST = 0x0a400a1d;  // 10.64.10.29
@@ -631,7 +631,7 @@ protected:
         return ntohs(in.sin_port);
     }
 
-    // ---- Before the start: what the database holds ----
+    // ---- Before the start: what the database holds ----------------------------------------------------------------------
     failover_record record{};
     std::vector<failover_binding> bindings;
 
@@ -678,7 +678,7 @@ protected:
         return address >> 8 == FIRST >> 8 ? 1 : 2;
     }
 
-    // ---- The start ----
+    // ---- The start ------------------------------------------------------------------------------------------------------
     void makeSubnet() {
         subnet = addSubnet(1, "10.64.10.0", IOAddress(FIRST).toText(), IOAddress(LAST).toText());
     }
@@ -773,7 +773,7 @@ protected:
         partner = std::make_unique<Partner>(config, pools, mirrored, theirs, PROCESS);
     }
 
-    // ---- Running ----
+    // ---- Running --------------------------------------------------------------------------------------------------------
     // A turn of Kea's main loop, and one of the partner's.
     void turn() {
         IfaceMgr::instance().receive4(0, 1000);
@@ -829,7 +829,7 @@ protected:
         return answer;
     }
 
-    // ---- Callouts ----
+    // ---- Callouts -------------------------------------------------------------------------------------------------------
     // Calls one hook point; an exception in the callout comes out here.
     void run(const std::string &name, CalloutHandle &handle) {
         thrown() = nullptr;

@@ -231,7 +231,7 @@ TEST_F(State, UnexpectedIsLoggedAndChangesNothing) {
     EXPECT_TRUE(x->logged("partner's state normal is not expected in potential-conflict"));
 }
 
-// ---- The loss of the link ---------------------------------------------------------------------------------
+// ---- The loss of the link -------------------------------------------------------------------------------------------
 
 TEST_F(State, LinkDown) {
     const std::pair<failover_state, failover_state> cases[] = {{NO, CI}, {CI, CI}, {PD, PD}, {PC, RI}, {RE, RE},
@@ -256,7 +256,7 @@ TEST_F(State, LinkDown) {
     }
 }
 
-// ---- STARTUP ----------------------------------------------------------------------------------------------
+// ---- STARTUP --------------------------------------------------------------------------------------------------------
 
 TEST_F(State, StartupShowsTheStateFromBefore) {
     const std::pair<failover_state, failover_state> cases[] = {{NO, CI}, {CI, CI}, {PD, PD}, {PC, RI}, {RE, RE},
@@ -314,7 +314,7 @@ TEST_F(State, StartupAppliesThePartnersStateToTheStateFromBefore) {
     }
 }
 
-// ---- What breaks a dhcpd ----------------------------------------------------------------------------------
+// ---- What breaks a dhcpd --------------------------------------------------------------------------------------------
 
 // In CONFLICT-DONE it ends by itself when it is shown anything but NORMAL, POTENTIAL-CONFLICT or
 // RESOLUTION-INTERRUPTED; and this server's NORMAL, that it waits for, may have been lost.
@@ -442,7 +442,7 @@ TEST_F(State, LinkLostInStartupChangesNothing) {
     EXPECT_EQ(CI, x->state());
 }
 
-// ---- What entering a state does ---------------------------------------------------------------------------
+// ---- What entering a state does -------------------------------------------------------------------------------------
 
 TEST_F(State, NormalSendsWhatThePartnerDoesNotKnow) {
     begin_in(CI, FAILOVER_SECONDARY);
@@ -620,7 +620,7 @@ TEST_F(State, ReconfigurationGoesOnWithoutStartup) {
     }
 }
 
-// ---- RECOVER and RECOVER-WAIT -----------------------------------------------------------------------------
+// ---- RECOVER and RECOVER-WAIT ---------------------------------------------------------------------------------------
 
 class RecoverWait : public State {
 protected:
@@ -840,7 +840,7 @@ TEST_F(State, RecoverAloneSaysOnceAMinuteWhatItWaitsFor) {
     EXPECT_EQ(3, std::count_if(x->log_.begin(), x->log_.end(), says));
 }
 
-// ---- auto-partner-down ------------------------------------------------------------------------------------
+// ---- auto-partner-down ----------------------------------------------------------------------------------------------
 
 class AutoPartnerDown : public State {
 protected:
@@ -911,7 +911,7 @@ TEST_F(AutoPartnerDown, CountsFromTheStartOfAServerThatNeverHadALink) {
     EXPECT_EQ(PD, x->state());
 }
 
-// ---- PARTNER-DOWN and a partner that starts ---------------------------------------------------------------
+// ---- PARTNER-DOWN and a partner that starts -------------------------------------------------------------------------
 
 TEST_F(State, PartnerDownIgnoresAPartnerInStartup) {
     for (failover_state shown : {NO, CI, PD, PC, RE, RD, RI, CD, RW}) {

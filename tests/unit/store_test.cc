@@ -35,7 +35,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// ---- Files ----
+// ---- Files ----------------------------------------------------------------------------------------------------------
 
 // Where a test doesn't need a disk, memory is faster to commit to.
 enum Medium { MEMORY, DISK };
@@ -82,7 +82,7 @@ void write_file(const std::string &path, const std::string &what) {
     std::ofstream(path, std::ios::binary | std::ios::trunc) << what;
 }
 
-// ---- Records in words, so that a difference can be read ----
+// ---- Records in words, so that a difference can be read -------------------------------------------------------------
 
 std::string hex(const uint8_t *bytes, size_t length) {
     std::ostringstream s;
@@ -161,7 +161,7 @@ failover_binding some_binding(uint32_t address) {
     return b;
 }
 
-// ---- A store that is open ----
+// ---- A store that is open -------------------------------------------------------------------------------------------
 
 class Store {
 public:
@@ -272,7 +272,7 @@ private:
     sqlite3 *db_ = nullptr;
 };
 
-// ---- Opening ----
+// ---- Opening --------------------------------------------------------------------------------------------------------
 
 TEST(Store, BeginsEmpty) {
     Folder folder;
@@ -333,7 +333,7 @@ TEST(Store, CloseOfNothingDoesNothing) {
     failover_store_close(nullptr);
 }
 
-// ---- Round trips ----
+// ---- Round trips ----------------------------------------------------------------------------------------------------
 
 void expect_round_trip(const failover_record &r) {
     Folder folder;
@@ -521,7 +521,7 @@ TEST(Store, CanBeReadWithTheSqlite3ProgramWhileItIsOpen) {
     EXPECT_EQ("1262899030", sqlite.text("PRAGMA application_id"));
 }
 
-// ---- Putting ----
+// ---- Putting --------------------------------------------------------------------------------------------------------
 
 TEST(Store, TheLaterOfTwoPutsCounts) {
     Folder folder;
@@ -757,7 +757,7 @@ TEST(Store, SaysWhyWhileSomebodyElseLocksIt) {
     EXPECT_STREQ("", s.failure.text);
 }
 
-// ---- Kill -9 ----
+// ---- Kill -9 --------------------------------------------------------------------------------------------------------
 
 // The n-th thing that is written; from the numbers on disk follows what was written last.
 void write_number(Store &s, uint32_t n) {
@@ -952,7 +952,7 @@ TEST(StoreKilled, LogThatIsGarbageAtItsEndGivesAnEarlierState) {
     }
 }
 
-// ---- Damaged files ----
+// ---- Damaged files --------------------------------------------------------------------------------------------------
 
 // A database that was closed cleanly: a record, and bindings over several pages.
 std::string sound_database(uint32_t bindings = 300) {
@@ -1244,7 +1244,7 @@ TEST(StoreDamaged, PutAsideTwiceInOneSecondKeepsBoth) {
     EXPECT_EQ((std::vector<std::string>{"first", "second", "third"}), kept);
 }
 
-// ---- Disks that are full or can't be written ----
+// ---- Disks that are full or can't be written ------------------------------------------------------------------------
 
 constexpr int IMPOSSIBLE = 77;
 

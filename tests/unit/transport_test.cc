@@ -263,7 +263,7 @@ protected:
     std::vector<End *> both{&a, &b};
 };
 
-// ---- Connections ----
+// ---- Connections ----------------------------------------------------------------------------------------------------
 
 TEST_F(Transport, ConnectsAndCarriesBytesBothWays) {
     join();
@@ -376,7 +376,7 @@ TEST_F(Transport, CarriesMuchBothWaysAtOnce) {
     EXPECT_TRUE(bytes[1] == a.received[a.connection()]);
 }
 
-// ---- Closing ----
+// ---- Closing --------------------------------------------------------------------------------------------------------
 
 TEST_F(Transport, CloseFlushesWhatWasSent) {
     const std::string bytes = pattern(BUFFER);
@@ -501,7 +501,7 @@ TEST_F(Transport, DestroyClosesEverythingAtOnceAndTellsNobody) {
     failover_transport_destroy(nullptr);
 }
 
-// ---- Dials that fail ----
+// ---- Dials that fail ------------------------------------------------------------------------------------------------
 
 TEST(TransportDial, ThatIsRefusedFailsAtOnce) {
     End a;
@@ -578,7 +578,7 @@ TEST_F(Transport, DialThatTheCoreDoesNotWantAnyMoreIsClosed) {
     EXPECT_TRUE(a.closed.empty() && a.failures.empty());
 }
 
-// ---- Who may connect ----
+// ---- Who may connect ------------------------------------------------------------------------------------------------
 
 TEST_F(Transport, StrangersAreClosedWithoutAByte) {
     size_t before = descriptors();
@@ -673,7 +673,7 @@ TEST(TransportPeers, OfAnotherListenerAreStrangersHere) {
     EXPECT_EQ(1, a.accepted[0].first);
 }
 
-// ---- Listening ----
+// ---- Listening ------------------------------------------------------------------------------------------------------
 
 TEST(TransportListen, OnAPortInUseIsComplainedOfOnceAndRetried) {
     uint16_t port = free_port();
@@ -753,7 +753,7 @@ TEST(TransportListen, WithoutDescriptorsLeftDoesNotSpin) {
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-// ---- Time and wake-ups ----
+// ---- Time and wake-ups ----------------------------------------------------------------------------------------------
 
 TEST_F(Transport, IsQuietWhenThereIsNothingToDo) {
     join();
@@ -871,7 +871,7 @@ TEST(TransportClock, RandomIdsAreRandom) {
     EXPECT_EQ(1000u, ids.size());
 }
 
-// ---- Descriptors ----
+// ---- Descriptors ----------------------------------------------------------------------------------------------------
 
 TEST(TransportDescriptors, AreAllGivenBack) {
     size_t before = descriptors();

@@ -81,7 +81,7 @@ protected:
     }
 };
 
-// ---- What is sent -----------------------------------------------------------------------------------------
+// ---- What is sent ---------------------------------------------------------------------------------------------------
 
 TEST_F(Update, AckOfANewLeaseAndOfARenewal) {
     start_normal(P);
@@ -269,7 +269,7 @@ TEST_F(Update, AckOfWhatHasChangedMeanwhile) {
     EXPECT_EQ(b.sent, x->binding(POOL_FIRST).acked);
 }
 
-// ---- The window -------------------------------------------------------------------------------------------
+// ---- The window -----------------------------------------------------------------------------------------------------
 
 TEST_F(Update, NoMoreUnacknowledgedThanThePartnerTakes) {
     partner_max_unacked = 3;
@@ -314,7 +314,7 @@ TEST_F(Update, LinkLossBringsUnacknowledgedBack) {
     EXPECT_TRUE(x->binding(POOL_FIRST + 1).update_due);
 }
 
-// ---- BNDACK -----------------------------------------------------------------------------------------------
+// ---- BNDACK ---------------------------------------------------------------------------------------------------------
 
 TEST_F(Update, AcksThatAreIgnored) {
     start_normal(P);
@@ -409,7 +409,7 @@ TEST_F(Update, RejectOfWhatHasChangedMeanwhileSendsTheChange) {
     EXPECT_EQ(FAILOVER_RELEASED, take_update().m.binding_status);
 }
 
-// ---- BNDUPD: what it must carry ---------------------------------------------------------------------------
+// ---- BNDUPD: what it must carry -------------------------------------------------------------------------------------
 
 TEST_F(Update, BndackCarriesTheAddressAndNothingElse) {
     start_normal(S);
@@ -472,7 +472,7 @@ TEST_F(Update, AddressThatIsInNoPool) {
     EXPECT_EQ(4u, x->status(now).counters.rejects_sent);
 }
 
-// ---- BNDUPD: what accepting it does -----------------------------------------------------------------------
+// ---- BNDUPD: what accepting it does ---------------------------------------------------------------------------------
 
 TEST_F(Update, AcceptedActive) {
     start_normal(S);
@@ -585,7 +585,7 @@ TEST_F(Update, LeaseWithoutAnEndIsTaken) {
     }());
 }
 
-// ---- The accept table (7.1.3, with the design's rule 11 over it) ------------------------------------------
+// ---- The accept table (7.1.3, with the design's rule 11 over it) ----------------------------------------------------
 
 class AcceptTable : public Update {
 protected:
@@ -817,7 +817,7 @@ TEST_F(AcceptTable, HeldAbandonedAgainstALease) {
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &two, -1, 60));
 }
 
-// ---- Duels (3.6) ------------------------------------------------------------------------------------------
+// ---- Duels (3.6) ----------------------------------------------------------------------------------------------------
 
 class Duel : public Update {
 protected:
@@ -996,7 +996,7 @@ TEST_F(Pair, DuelsEndInAgreement) {
     EXPECT_EQ(0u, failover_get_counters(p->core_)->clashes + failover_get_counters(s->core_)->clashes);
 }
 
-// ---- Requests for updates (2.9) ---------------------------------------------------------------------------
+// ---- Requests for updates (2.9) -------------------------------------------------------------------------------------
 
 class Requests : public Update {
 protected:
@@ -1191,7 +1191,7 @@ TEST_F(Requests, SyncByCommand) {
     EXPECT_STREQ("there is no connection with the partner", why.text);
 }
 
-// ---- Two of ours that don't agree at all ------------------------------------------------------------------
+// ---- Two of ours that don't agree at all ----------------------------------------------------------------------------
 
 // Whatever their databases say, they come to rest (settle() fails the test where they don't), and agree on
 // every address but for what is documented: two living leases of two clients are a clash, which the primary's
