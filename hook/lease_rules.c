@@ -578,7 +578,11 @@ int64_t lease_rules_due(const struct failover *f, const struct entry *e) {
         return e->listed || e->reserved ? INT64_MAX : e->ends; /* whatever the clock has been doing since */
     }
     if (e->status == FAILOVER_ABANDONED) {
-        bool primary = f->state == FAILOVER_NORMAL && linked(f) && f->peer.wire_primary;
+        /* A partner that hasn't heard of it may have extended the lease of before. */
+        bool primary = f->state == FAILOVER_NORMAL && linked(f) && f->peer.wire_primary && !e->update_due;
+        if (partner_down && e->update_due) {
+            return lease_rules_wait_over(f, e);
+        }
         return partner_down || primary ? e->ends : INT64_MAX;
     }
     if (partner_down) {

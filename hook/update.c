@@ -310,6 +310,7 @@ enum check {
     ACCEPT,
     LATER_CLTT,  /* the draft's time 1: the client's last transaction is not before what is held here */
     AFTER_STATE, /* time 3: it is after the start of the state held here */
+    NOT_RENEWED, /* an address can't have been abandoned before its client's last transaction here */
     SAME_CLIENT, /* (5): another client is a clash, which the secondary accepts */
     PROBATION,   /* (4), once the probation of an abandoned address is over: accepted */
 };
@@ -317,7 +318,8 @@ enum check {
 /* By what is held (row) and what comes (column). The draft's time 2 is the design's rule 11, which is asked first. */
 static const uint8_t checks[FAILOVER_BINDING_STATUSES][FAILOVER_BINDING_STATUSES] = {
     /* FREE accepts everything */
-    [FAILOVER_ACTIVE] = {[FAILOVER_ACTIVE] = SAME_CLIENT, [FAILOVER_RELEASED] = LATER_CLTT},
+    [FAILOVER_ACTIVE] =
+        {[FAILOVER_ACTIVE] = SAME_CLIENT, [FAILOVER_RELEASED] = LATER_CLTT, [FAILOVER_ABANDONED] = NOT_RENEWED},
     [FAILOVER_EXPIRED] = {[FAILOVER_ACTIVE] = LATER_CLTT},
     [FAILOVER_RELEASED] = {[FAILOVER_ACTIVE] = LATER_CLTT, [FAILOVER_EXPIRED] = LATER_CLTT},
     [FAILOVER_RESET] = {[FAILOVER_ACTIVE] = AFTER_STATE},
@@ -419,6 +421,12 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
     }
     case AFTER_STATE:
         if (not_earlier(f, m, e->starts)) {
+            return no_refusal;
+        }
+        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+    case NOT_RENEWED:
+        /* A dhcpd doesn't say when it was. */
+        if (!f->peer.partner_is_ours || !is_living(f, e) || not_earlier(f, m, e->cltt)) {
             return no_refusal;
         }
         return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
@@ -549,8 +557,11 @@ static void become_free(struct failover *f, struct entry *e, const struct failov
 }
 
 static void become_abandoned(struct failover *f, struct entry *e, const struct failover_message *m) {
+    /* Its client may have had it from us again since. */
+    int64_t promised = is_living(f, e) ? e->ends : f->now.wall;
     e->status = FAILOVER_ABANDONED;
-    e->ends = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) ? m->lease_expiration_time : f->now.wall;
+    e->ends =
+        failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) ? time_max(m->lease_expiration_time, promised) : promised;
     e->update_due = false;
     take_times(e, m);
 }

@@ -549,6 +549,42 @@ TEST_F(Story, C28DeclineAtTheSecondary) {
     EXPECT_EQ(FAILOVER_FREE, s->binding(lease.address).status);
 }
 
+// The client declines to a server whose partner doesn't hear of it, and gets the lease extended there.
+TEST_F(Story, DeclineThatThePartnerHasNotHeardOf) {
+    for (bool renews : {false, true}) {
+        start_normal(4, [](failover_config &c) { c.interrupted_leases = FAILOVER_EXTEND; });
+        failover_client c = make_client(1);
+        Lease lease = dora(*s, c);
+        ASSERT_EQ(Lease::ACK, lease.kind);
+        lease = request(*s, c, lease.address);
+        ASSERT_EQ(3600u, lease.lifetime);
+        interrupt();
+        decline(*p, c, lease.address, 100);
+        pass(60);
+        if (renews) {
+            ASSERT_EQ(Lease::ACK, request(*s, c, lease.address).kind);
+        }
+        pass(60); // the probation is over
+        p->disk_works_ = false;
+        mend();
+        pass(6);
+        ASSERT_EQ(FAILOVER_NORMAL, p->state());
+        EXPECT_EQ(renews ? FAILOVER_ACTIVE : FAILOVER_ABANDONED, p->binding(lease.address).status)
+            << "the partner has not been told yet";
+        EXPECT_EQ(FAILOVER_ACTIVE, s->binding(lease.address).status);
+        p->disk_works_ = true;
+        pass(60);
+        failover_binding_status expected = renews ? FAILOVER_ACTIVE : FAILOVER_FREE;
+        EXPECT_EQ(renews ? expected : FAILOVER_ABANDONED, s->binding(lease.address).status)
+            << "abandoned until the end that its client was promised";
+        pass(renews ? 60 : 3600);
+        EXPECT_EQ(expected, p->binding(lease.address).status);
+        EXPECT_EQ(expected, s->binding(lease.address).status);
+        kill(*p);
+        kill(*s);
+    }
+}
+
 // A stale client identifier after the address has gone on to a client without one.
 TEST_F(Story, C49StaleClientIdentifier) {
     start_normal(2);
@@ -751,6 +787,16 @@ protected:
         }
         clients[c].address = 0;
     }
+    // With a probation that is shorter than many leases.
+    void give_back(size_t c) {
+        Server &x = any();
+        note("client " + std::to_string(c) + " declines " + dotted(clients[c].address) + " to " + name(x));
+        held[clients[c].address].erase(c);
+        if (x.core_ != nullptr) {
+            decline(x, clients[c].id, clients[c].address, 120);
+        }
+        clients[c].address = 0;
+    }
     void client_acts() {
         size_t c = below(uint32_t(clients.size()));
         if (clients[c].address == 0 || !holds(c)) {
@@ -766,8 +812,10 @@ protected:
             renew(c, false);
         } else if (what < 17) {
             renew(c, true);
-        } else {
+        } else if (what < 19 || chance(0.7)) {
             let_go(c);
+        } else {
+            give_back(c);
         }
     }
 
