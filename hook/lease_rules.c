@@ -577,13 +577,10 @@ int64_t lease_rules_due(const struct failover *f, const struct entry *e) {
     if (e->status == FAILOVER_FREE) {
         return e->listed || e->reserved ? INT64_MAX : e->ends; /* whatever the clock has been doing since */
     }
-    if (e->status == FAILOVER_ABANDONED) {
+    if (e->status == FAILOVER_ABANDONED && !partner_down) {
         /* A partner that hasn't heard of it may have extended the lease of before. */
-        bool primary = f->state == FAILOVER_NORMAL && linked(f) && f->peer.wire_primary && !e->update_due;
-        if (partner_down && e->update_due) {
-            return lease_rules_wait_over(f, e);
-        }
-        return partner_down || primary ? e->ends : INT64_MAX;
+        bool primary = f->state == FAILOVER_NORMAL && linked(f) && f->peer.wire_primary;
+        return primary && !e->update_due ? e->ends : INT64_MAX;
     }
     if (partner_down) {
         return lease_rules_wait_over(f, e);
