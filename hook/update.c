@@ -557,13 +557,17 @@ static void become_free(struct failover *f, struct entry *e, const struct failov
 }
 
 static void become_abandoned(struct failover *f, struct entry *e, const struct failover_message *m) {
-    /* Its client may have had it from us again since. */
-    int64_t promised = is_living(f, e) ? e->ends : f->now.wall;
+    /* Its client may have had it from us again since; the later of two probations counts. */
+    int64_t held = is_living(f, e) || e->status == FAILOVER_ABANDONED ? e->ends : f->now.wall;
     e->status = FAILOVER_ABANDONED;
-    e->ends =
-        failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) ? time_max(m->lease_expiration_time, promised) : promised;
+    e->ends = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) ? time_max(m->lease_expiration_time, held) : held;
     e->update_due = false;
     take_times(e, m);
+}
+
+/* The partner would end the probation before the lease that was given here meanwhile. A dhcpd has a day for it. */
+static bool is_longer_than_told(const struct failover *f, const struct entry *e, const struct failover_message *m) {
+    return e->status == FAILOVER_ABANDONED && f->peer.partner_is_ours && e->ends > m->lease_expiration_time;
 }
 
 /* An abandoned address has no client; who frees one may leave out who had it, and then it is kept for affinity. */
@@ -599,7 +603,7 @@ static struct refusal accept(struct failover *f, struct entry *e, const struct f
     }
     e->update_sent = true; /* the partner knows of this lease: there is nothing to rewind */
     e->state_sent = true;
-    core_changed(f, e, QUIET);
+    core_changed(f, e, is_longer_than_told(f, e, m) ? TELL_PARTNER : QUIET);
     if (e->status == FAILOVER_FREE && needs_client(m->binding_status)) {
         balance_affinity(f, e);
     }
