@@ -67,8 +67,7 @@ static const struct lease_rule *rule_in_force(const struct failover *f) {
         return partners_time_is_over(f) ? &partner_down_lifted : &partner_down_full;
     }
     if (f->state == FAILOVER_RECOVER_DONE && f->record.partner_state == FAILOVER_PARTNER_DOWN) {
-        /* It may give on at its end what was leased in its PARTNER-DOWN (rule 5), until it knows that we serve again.
-         */
+        /* It may give on at its end what was leased in its PARTNER-DOWN (rule 5), until it knows us to serve. */
         return &rules[FAILOVER_RECOVER_WAIT];
     }
     return &rules[f->state];

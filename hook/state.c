@@ -402,8 +402,7 @@ static enum failover_state decide(struct failover *f, enum failover_state from, 
     }
 }
 
-/* The one hole that the draft leaves (9.3.2, "reasons to wait"): the partner may have gone to PARTNER-DOWN meanwhile.
- */
+/* The one hole that the draft leaves (9.3.2, "reasons to wait"): the partner may be in PARTNER-DOWN by now. */
 static void warn_of_start_alone(struct failover *f) {
     int64_t away = f->now.wall - f->record.last_served;
     if (f->record.last_served != 0 && away > core_wait_mclt(f)) {

@@ -755,8 +755,7 @@ void failover_store_put(struct failover_store *s, int relationship, uint64_t seq
                         const struct failover_record *record, const struct failover_binding *binding) {
     struct item item = {.relationship = relationship, .kind = binding != NULL ? BINDING : RECORD};
     if (binding != NULL) {
-        /* A first balance queues half of all addresses at once: the room for identifiers they don't have is left out.
-         */
+        /* A first balance queues half of all addresses at once: no room for identifiers they don't have. */
         item.address = binding->address;
         item.data = copy(binding, offsetof(struct failover_binding, client.id) + binding->client.id_length);
     } else {

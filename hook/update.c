@@ -439,8 +439,7 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
             return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
         }
         if (!e->granted_here || e->xid == 0) {
-            return no_refusal; /* the partner gave it, and has taken it back and given it on before it told us of either
-                                */
+            return no_refusal; /* the partner gave it, took it back and gave it on before it told us of either */
         }
         report_clash(f, e);
         if (!f->peer.wire_primary) {
@@ -547,8 +546,7 @@ static void become_free(struct failover *f, struct entry *e, const struct failov
     enum failover_binding_status whose = gift ? m->binding_status : FAILOVER_FREE;
     e->status = FAILOVER_FREE;
     e->owner = (uint8_t)balance_from_wire(f, whose);
-    /* dhcpd tells a future end with addresses that it has offered: nobody gets them before (3.2). RESET ends at once.
-     */
+    /* dhcpd tells a future end with addresses that it has offered: nobody gets them before (3.2). RESET has none. */
     bool has_end = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) && m->binding_status != FAILOVER_RESET;
     e->ends = has_end && m->lease_expiration_time != FAILOVER_TIME_INFINITE ? m->lease_expiration_time : 0;
     e->update_due = false;
