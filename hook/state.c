@@ -527,8 +527,10 @@ void state_startup(struct failover *f) {
     f->state = ST;
     f->entered = f->now.mono;
     f->startup_over = f->now.mono + (int64_t)f->config.startup_delay * 1000;
+    /* What was restored unchanged is on disk: a partner that starts too must hear of PARTNER-DOWN, whatever ours does. */
+    bool on_disk = f->record.process[0] != '\0' && f->record.state == f->restored;
     core_store(f);
-    f->state_stored = f->sequence;
+    f->state_stored = on_disk ? 0 : f->sequence;
     core_reschedule_all(f);
 }
 

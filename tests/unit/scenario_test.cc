@@ -549,6 +549,26 @@ TEST_F(Story, C28DeclineAtTheSecondary) {
     EXPECT_EQ(FAILOVER_FREE, s->binding(lease.address).status);
 }
 
+// Both were down, and the disk of the one that had gone on takes nothing when they start again.
+TEST_F(Story, PartnerDownIsToldThoughTheDiskHangsFromTheStart) {
+    start_normal(4);
+    kill(*s);
+    pass(31);
+    ASSERT_EQ(FAILOVER_OK, force(*p, PD).result);
+    pass(61);
+    kill(*p);
+    pass(600);
+    p->disk_works_ = false;
+    restart(*p);
+    restart(*s);
+    pass(60);
+    EXPECT_EQ(PD, p->state());
+    EXPECT_EQ(RE, s->state()) << "it has heard that its partner went on";
+    p->disk_works_ = true;
+    pass(120);
+    EXPECT_EQ(NO, s->state());
+}
+
 // The client declines to a server whose partner doesn't hear of it, and gets the lease extended there.
 TEST_F(Story, DeclineThatThePartnerHasNotHeardOf) {
     for (bool renews : {false, true}) {
