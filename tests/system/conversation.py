@@ -2,7 +2,7 @@
 """What two failover servers say to each other: a tap on the link, and the rules that a server has to keep to lest it
 breaks an ISC dhcpd as its partner.
 
-Numbers in the texts of the rules are those of the interoperability list that is the docstring of test_dhcpd.py.
+Numbers in the texts of the rules are those of the list that is the docstring of test_dhcpd.py.
 """
 import collections
 import dataclasses

@@ -1,5 +1,30 @@
 # SPDX-License-Identifier: MPL-2.0
 """An unmodified ISC dhcpd 4.4 as partner, in both roles.
+
+What it takes to get along with a dhcpd. A test names in its docstring what it shows; what a single message or the order of
+messages must be is checked after every test here (conversation.violations: those with a *).
+
+ 1* form of a message: offset, length of IP-flags, no NUL in the name, no option twice, known numbers only
+ 2* max-unacked-bndupd of at least 1, receive-timer of at least 9
+ 3  clocks within 60 s
+ 4  something is said in each third of dhcpd's receive-timer, whatever the database does
+ 5* as primary: CONNECT at once, with HBA and MCLT and xid 0; the first of two connections counts
+ 6* as secondary: CONNECTACK and STATE are the answer to CONNECT, nothing comes first
+ 7  5 s before it is called again after a reject
+ 8* xids: echoed exactly, above 0 in BNDUPD; each BNDUPD is answered once, on its connection
+ 9  POOLREQ is taken and answered in both roles
+10  UPDDONE comes after the last acknowledgement, and answers the latest of overlapping requests
+11* a dhcpd in normal is never shown a conflict; one in conflict-done only what leads out of it
+12  potential-conflict is shown before conflict-done
+13  the crossing updates of the first contact are rejected, and not sent again at once
+14  an address that dhcpd has offered and gives away isn't used before its end
+15* an accepting BNDACK has the address only
+16, 17, 18  configurations that differ: roles, pools, mclt and split
+21  stray connections
+23  a lost database costs the MCLT
+24  a restart in communications-interrupted beside a partner-down leads to potential-conflict
+26, 27  shutdown lasts until the operator sets recover
+28* no message that ends a dhcpd
 """
 import contextlib
 import glob
