@@ -150,6 +150,8 @@ struct address_text {
 struct address_text address_text(uint32_t address);
 /* Every entry point sets the clock first; a jump of the wall clock is seen here. */
 void core_set_clock(struct failover *f, struct failover_clock now);
+/* Seconds by which the partner's clock was off ours when it was last measured, either way. */
+int64_t core_skew(const struct failover *f);
 /* The wall time that waits are measured by: behind by the partner's skew, and not fooled by a jump. */
 int64_t core_sure_now(const struct failover *f);
 /* The monotonic ms at which core_sure_now() reaches `wall`. */

@@ -147,9 +147,12 @@ void core_set_clock(struct failover *f, struct failover_clock now) {
     f->now = now;
 }
 
+int64_t core_skew(const struct failover *f) {
+    return f->record.skew < 0 ? -(int64_t)f->record.skew : f->record.skew;
+}
+
 int64_t core_sure_now(const struct failover *f) {
-    int32_t skew = f->record.skew;
-    return f->now.wall - f->lag - (skew < 0 ? -(int64_t)skew : skew);
+    return f->now.wall - f->lag - core_skew(f);
 }
 
 int64_t core_mono_of(const struct failover *f, int64_t wall) {
@@ -528,8 +531,7 @@ static bool is_news(const struct failover *f, const struct entry *e, const struc
      * What ended the lease, freed the address or gave it on is later than the lease: the row was left over. That may
      * have been at the partner, by its clock; in doubt the lease counts.
      */
-    int64_t skew = f->record.skew < 0 ? -(int64_t)f->record.skew : f->record.skew;
-    return time_add(lease->cltt, skew) >= time_max(e->starts, e->cltt);
+    return time_add(lease->cltt, core_skew(f)) >= time_max(e->starts, e->cltt);
 }
 
 void failover_adopt(struct failover *f, const struct failover_lease *lease, struct failover_clock now) {

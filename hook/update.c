@@ -341,10 +341,6 @@ static const struct refusal no_refusal = {0};
 /* Seconds by which two clocks that the skew has brought together may still differ: it was measured over the link. */
 #define UNCERTAIN 5
 
-static int64_t skew(const struct failover *f) {
-    return f->record.skew < 0 ? -(int64_t)f->record.skew : f->record.skew;
-}
-
 static bool is_living(const struct failover *f, const struct entry *e) {
     return e->status == FAILOVER_ACTIVE && e->ends > f->now.wall;
 }
@@ -352,7 +348,7 @@ static bool is_living(const struct failover *f, const struct entry *e) {
 /* The partner knows the lease to its promised end, and its clock may say that this is reached. */
 static bool ends_by_its_clock(const struct failover *f, const struct entry *e, const struct failover_message *m) {
     bool knows = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) && m->lease_expiration_time >= e->ends;
-    return knows && time_add(e->ends, -skew(f) - 1) <= f->now.wall;
+    return knows && time_add(e->ends, -core_skew(f) - 1) <= f->now.wall;
 }
 
 static bool ends_lease(uint8_t status) {
@@ -366,7 +362,7 @@ static bool ends_lease(uint8_t status) {
 static int64_t last_transaction(const struct failover *f, const struct failover_message *m) {
     int64_t cltt = failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME) ? m->client_last_transaction_time : 0;
     bool released = m->binding_status == FAILOVER_RELEASED && failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) &&
-                    m->lease_expiration_time <= f->now.wall + skew(f) + UNCERTAIN;
+                    m->lease_expiration_time <= f->now.wall + core_skew(f) + UNCERTAIN;
     return released ? time_max(cltt, m->lease_expiration_time) : cltt;
 }
 
@@ -374,7 +370,7 @@ static int64_t last_transaction(const struct failover *f, const struct failover_
  * cache (3.6). */
 static bool not_earlier(const struct failover *f, const struct failover_message *m, int64_t than) {
     int64_t theirs = last_transaction(f, m);
-    return theirs != 0 ? time_add(theirs, skew(f) + UNCERTAIN + 1) >= than : than == 0;
+    return theirs != 0 ? time_add(theirs, core_skew(f) + UNCERTAIN + 1) >= than : than == 0;
 }
 
 /*
