@@ -14,9 +14,13 @@
 /* PRAGMA application_id ("KFOV") and user_version: a later version's file is put aside, not guessed at. */
 #define APPLICATION_ID 1262899030
 #define SCHEMA_VERSION 1
-/* ms: commits are grouped over this time, and tried again after that one when they fail. */
-#define GROUP_MS 2
-#define RETRY_MS 1000
+/*
+ * ms: commits are grouped over this time, or until so many records wait; and tried again after that one when they fail.
+ * A commit costs some twenty system calls, however much is in it.
+ */
+#define GROUP_MS      10
+#define GROUP_RECORDS 64
+#define RETRY_MS      1000
 
 /* ---- What waits to be written ------------------------------------------------------------------------------------ */
 
@@ -49,6 +53,7 @@ struct failover_store {
     pthread_cond_t committed; /* for who waits */
     pthread_t thread;
     bool running, stopping, urgent, failing, read_only;
+    bool idle; /* the writer waits for something to write */
     bool lost; /* a record, for lack of memory */
     struct failover_why failure;
     struct batch batch;
@@ -634,6 +639,10 @@ static void notify(struct failover_store *s) {
     }
 }
 
+static bool hurries(const struct failover_store *s) {
+    return s->stopping || s->urgent || (!s->failing && s->batch.count >= GROUP_RECORDS);
+}
+
 /* More records may come meanwhile; only a hurry ends it. */
 static void rest(struct failover_store *s, int milliseconds) {
     struct timespec until;
@@ -642,7 +651,7 @@ static void rest(struct failover_store *s, int milliseconds) {
     until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     int timeout = 0;
-    while (!s->stopping && !s->urgent && timeout == 0) {
+    while (!hurries(s) && timeout == 0) {
         timeout = pthread_cond_timedwait(&s->changed, &s->mutex, &until);
     }
 }
@@ -716,7 +725,9 @@ static void *writer(void *context) {
     pthread_mutex_lock(&s->mutex);
     while (!s->stopping) {
         if (s->batch.count == 0) {
+            s->idle = true;
             pthread_cond_wait(&s->changed, &s->mutex);
+            s->idle = false;
             continue;
         }
         commit_once(s);
@@ -732,14 +743,15 @@ static void *writer(void *context) {
 
 static void put(struct failover_store *s, const struct item *item, uint64_t sequence) {
     pthread_mutex_lock(&s->mutex);
-    bool first = s->batch.count == 0;
+    bool hurried = hurries(s);
     if ((item->data == NULL && item->kind != FORGET) || !batch_put(&s->batch, item, false)) {
         out_of_memory(s);
     } else {
         if (sequence > s->batch.sequences[item->relationship]) {
             s->batch.sequences[item->relationship] = sequence;
         }
-        if (first) {
+        if (s->idle || hurries(s) != hurried) {
+            s->idle = false; /* one signal is enough */
             pthread_cond_signal(&s->changed);
         }
     }
