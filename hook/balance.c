@@ -5,6 +5,10 @@
 #include "peer.h"
 #include "update.h"
 
+/* Gifts in one turn, and free addresses looked at for whose they were; more follow when the partner has taken these. */
+#define GIFTS_MAX 1024
+#define LOOK_MAX  16384
+
 /* ---- Ownership --------------------------------------------------------------------------------------------------- */
 
 enum failover_binding_status balance_to_wire(const struct failover *f, const struct entry *e) {
@@ -86,7 +90,12 @@ static uint32_t balance_pool(struct failover *f, struct pool *p) {
     for (int pass = 1; pass <= 2; pass++) {
         uint32_t next;
         int64_t enough = pass == 1 ? -d.hold : 0;
+        uint32_t looked = 0;
         for (uint32_t i = p->free[FAILOVER_MINE].head; i != NO_ENTRY && d.surplus > enough; i = next) {
+            if (given == GIFTS_MAX || looked++ == LOOK_MAX) {
+                f->balancing = f->balancing || given == GIFTS_MAX;
+                break;
+            }
             struct entry *e = &f->table.entries[i];
             next = e->list_next;
             int64_t keep = never_used(e) ? 0 : d.hold;
@@ -113,6 +122,7 @@ uint32_t balance_run(struct failover *f, enum balance_occasion occasion) {
     }
     uint32_t given = 0;
     bool lacking = false;
+    f->balancing = false;
     for (size_t i = 0; i < f->table.pool_count; i++) {
         struct division d = divide(f, &f->table.pools[i]);
         lacking = lacking || is_lacking(&d);
@@ -123,7 +133,8 @@ uint32_t balance_run(struct failover *f, enum balance_occasion occasion) {
         balance_note_change(f, &f->table.pools[i]);
     }
     if (given > 0) {
-        core_log(f, FAILOVER_INFO, "balance: %u free addresses go to the partner", given);
+        core_log(f, FAILOVER_INFO, "balance: %u free addresses go to the partner%s", given,
+                 f->balancing ? ", more will follow" : "");
     }
     if (occasion == BALANCE_ON_TIMER && lacking) {
         struct failover_message m = {.type = FAILOVER_POOLREQ};
@@ -181,12 +192,19 @@ void balance_note_change(struct failover *f, const struct pool *p) {
     f->next_balance = may_balance(f) ? time_min(f->next_balance, pool_deadline(f, p)) : INT64_MAX;
 }
 
+/* The partner has taken most of the last gifts: there is room for more. */
+static bool may_go_on(const struct failover *f) {
+    return f->balancing && may_balance(f) && f->table.updates[QUEUED].count < GIFTS_MAX / 2;
+}
+
 void balance_tick(struct failover *f) {
-    if (f->now.mono >= f->next_balance) {
+    if (may_go_on(f)) {
+        balance_run(f, BALANCE_ON_ENTRY);
+    } else if (f->now.mono >= f->next_balance) {
         balance_run(f, BALANCE_ON_TIMER);
     }
 }
 
 int64_t balance_deadline(const struct failover *f) {
-    return f->next_balance;
+    return may_go_on(f) ? time_min(f->now.mono, f->next_balance) : f->next_balance;
 }

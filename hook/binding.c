@@ -51,7 +51,9 @@ bool table_build(struct table *t, enum failover_owner owner) {
         return false;
     }
     t->entry_count = (uint32_t)count;
-    t->queue = (struct list){NO_ENTRY, NO_ENTRY, 0};
+    for (int place = 0; place < UPDATE_PLACES; place++) {
+        t->updates[place] = (struct list){NO_ENTRY, NO_ENTRY, 0};
+    }
     for (uint32_t i = 0; i < t->entry_count; i++) {
         struct entry *e = &t->entries[i];
         e->status = FAILOVER_FREE;
@@ -254,40 +256,53 @@ struct entry *table_first_due(const struct table *t) {
     return t->heap_count == 0 ? NULL : &t->entries[t->heap[0]];
 }
 
-/* ---- Update queue ------------------------------------------------------------------------------------------------ */
+/* ---- Updates ----------------------------------------------------------------------------------------------------- */
 
-void table_queue(struct table *t, struct entry *e) {
-    if (e->queued) {
-        return;
-    }
-    e->queue_previous = t->queue.tail;
-    e->queue_next = NO_ENTRY;
-    if (t->queue.tail == NO_ENTRY) {
-        t->queue.head = index_of(t, e);
-    } else {
-        t->entries[t->queue.tail].queue_next = index_of(t, e);
-    }
-    t->queue.tail = index_of(t, e);
-    t->queue.count++;
-    e->queued = true;
-}
-
-void table_unqueue(struct table *t, struct entry *e) {
-    if (!e->queued) {
-        return;
-    }
+static void leave_place(struct table *t, struct entry *e) {
+    struct list *l = &t->updates[e->place];
     if (e->queue_previous == NO_ENTRY) {
-        t->queue.head = e->queue_next;
+        l->head = e->queue_next;
     } else {
         t->entries[e->queue_previous].queue_next = e->queue_next;
     }
     if (e->queue_next == NO_ENTRY) {
-        t->queue.tail = e->queue_previous;
+        l->tail = e->queue_previous;
     } else {
         t->entries[e->queue_next].queue_previous = e->queue_previous;
     }
-    t->queue.count--;
-    e->queued = false;
+    l->count--;
+}
+
+void table_put_update(struct table *t, struct entry *e, enum update_place place) {
+    if (e->place == place) {
+        return;
+    }
+    if (e->place != NO_UPDATE) {
+        leave_place(t, e);
+    }
+    e->place = (uint8_t)place;
+    if (place == NO_UPDATE) {
+        return;
+    }
+    struct list *l = &t->updates[place];
+    e->queue_previous = l->tail;
+    e->queue_next = NO_ENTRY;
+    if (l->tail == NO_ENTRY) {
+        l->head = index_of(t, e);
+    } else {
+        t->entries[l->tail].queue_next = index_of(t, e);
+    }
+    l->tail = index_of(t, e);
+    l->count++;
+}
+
+struct entry *table_first_update(const struct table *t, enum update_place place) {
+    uint32_t head = t->updates[place].head;
+    return head == NO_ENTRY ? NULL : &t->entries[head];
+}
+
+struct entry *table_next_update(const struct table *t, const struct entry *e) {
+    return e->queue_next == NO_ENTRY ? NULL : &t->entries[e->queue_next];
 }
 
 /* ---- Clients ----------------------------------------------------------------------------------------------------- */

@@ -39,6 +39,7 @@ struct entry {
     uint16_t ip_flags;
     uint8_t status;    /* enum failover_binding_status */
     uint8_t owner;     /* enum failover_owner */
+    uint8_t place;     /* enum update_place */
     bool recorded : 1; /* differs from what an address without a record is */
     bool reserved : 1;
     bool update_due : 1;
@@ -47,7 +48,6 @@ struct entry {
     bool granted_here : 1;
     bool made_partner_down : 1;
     bool listed : 1;
-    bool queued : 1;
     bool changed_in_flight : 1; /* since the BNDUPD with update_xid left */
     bool requested : 1;         /* part of the answer to the partner's UPDREQ or UPDREQALL */
     bool unwanted : 1;          /* on this link: the partner has no such address */
@@ -56,6 +56,15 @@ struct entry {
 
 struct list {
     uint32_t head, tail, count;
+};
+
+/* Where an update for the partner is: what it doesn't know is in one of these lists. */
+enum update_place {
+    NO_UPDATE,
+    QUEUED,    /* to be sent, first in first out */
+    IN_FLIGHT, /* its BNDACK is awaited */
+    PARKED,    /* rejected by the partner: waits for another occasion */
+    UPDATE_PLACES
 };
 
 struct pool {
@@ -74,7 +83,8 @@ struct table {
     uint32_t entry_count;
     uint32_t *heap;
     uint32_t heap_count;
-    struct list queue;                             /* updates for the partner, first in first out */
+    struct list updates[UPDATE_PLACES];
+    uint32_t recorded;                             /* entries with that mark */
     uint64_t by_status[FAILOVER_BINDING_STATUSES]; /* BACKUP: free and not mine */
     uint64_t reserved;
 };
@@ -105,8 +115,11 @@ void table_schedule(struct table *t, struct entry *e, int64_t when);
 /* The entry that is due first, null if none is. */
 struct entry *table_first_due(const struct table *t);
 
-void table_queue(struct table *t, struct entry *e);
-void table_unqueue(struct table *t, struct entry *e);
+/* Puts the update of an entry at the end of another list, unless it is there. */
+void table_put_update(struct table *t, struct entry *e, enum update_place place);
+/* The first of a list, null if it is empty; and the one behind an entry. */
+struct entry *table_first_update(const struct table *t, enum update_place place);
+struct entry *table_next_update(const struct table *t, const struct entry *e);
 
 /* Gives the entry a copy of `client`, or none if null. False: no memory, and the entry is as before. */
 bool entry_set_client(struct entry *e, const struct failover_client *client);

@@ -13,8 +13,11 @@
 #include "state.h"
 #include "update.h"
 
-/* Bindings that come due are dealt with in portions, so that no caller waits long for the lock. */
-#define DUE_MAX 512
+/* What concerns many bindings is done in portions, so that neither the lock nor the main loop is held for long. */
+#define DUE_MAX        512
+#define RESCHEDULE_MAX 2048
+/* ms of pause for the clients between two portions */
+#define PORTION_PAUSE_MS 1
 
 /* ---- Names ------------------------------------------------------------------------------------------------------- */
 
@@ -193,6 +196,7 @@ void core_store(struct failover *f) {
 void core_store_entry(struct failover *f, struct entry *e) {
     struct failover_binding binding;
     entry_get(&f->table, e, &binding);
+    f->table.recorded += !e->recorded;
     e->recorded = true;
     e->stored = failover_take_sequence(f);
     f->host.store(f->host.context, e->stored, NULL, &binding);
@@ -210,15 +214,16 @@ static void tell_partner(struct failover *f, struct entry *e) {
     if (e->update_xid != 0) {
         e->changed_in_flight = true; /* queued when its BNDACK has come */
     } else {
-        table_queue(&f->table, e);
+        table_put_update(&f->table, e, QUEUED);
     }
 }
 
 void core_changed(struct failover *f, struct entry *e, int tell) {
     if (tell == TELL_PARTNER) {
         tell_partner(f, e);
-    } else if (!e->update_due && !e->requested) {
-        table_unqueue(&f->table, e);
+    } else if (e->update_xid == 0 && !e->requested) {
+        bool nowhere = e->place == NO_UPDATE;
+        table_put_update(&f->table, e, !e->update_due ? NO_UPDATE : nowhere ? PARKED : (enum update_place)e->place);
     }
     table_link(&f->table, e, core_sure_now(f));
     core_reschedule(f, e);
@@ -230,10 +235,15 @@ void core_reschedule(struct failover *f, struct entry *e) {
     table_schedule(&f->table, e, lease_rules_due(f, e));
 }
 
-void core_reschedule_all(struct failover *f) {
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        core_reschedule(f, &f->table.entries[i]);
+static void reschedule_some(struct failover *f) {
+    for (int n = 0; n < RESCHEDULE_MAX && f->reschedule_from < f->table.entry_count; n++) {
+        core_reschedule(f, &f->table.entries[f->reschedule_from++]);
     }
+}
+
+void core_reschedule_all(struct failover *f) {
+    f->reschedule_from = 0;
+    reschedule_some(f);
 }
 
 static struct failover_lease_change *new_change(struct failover *f, const struct entry *e) {
@@ -352,7 +362,9 @@ bool failover_build(struct failover *f, const struct failover_record *record) {
     if (record != NULL) {
         f->record = *record;
     }
-    return table_build(&f->table, f->record.default_owner);
+    bool built = table_build(&f->table, f->record.default_owner);
+    f->reschedule_from = f->table.entry_count;
+    return built;
 }
 
 void failover_reserve(struct failover *f, uint32_t address) {
@@ -387,7 +399,10 @@ bool failover_restore_binding(struct failover *f, const struct failover_binding 
     e->state_sent = b->state_sent;
     e->granted_here = b->granted_here;
     e->made_partner_down = b->made_partner_down;
+    f->made_partner_down = f->made_partner_down || b->made_partner_down;
+    f->table.recorded += !e->recorded;
     e->recorded = true;
+    table_put_update(&f->table, e, e->update_due ? QUEUED : NO_UPDATE);
     bool kept = entry_set_client(e, &b->client);
     table_link(&f->table, e, core_sure_now(f));
     if (e->granted_here) {
@@ -584,6 +599,7 @@ void failover_tick(struct failover *f, struct failover_clock now) {
     core_set_clock(f, now);
     peer_tick(f);
     state_tick(f);
+    reschedule_some(f);
     tick_bindings(f);
     balance_tick(f);
     update_tick(f);
@@ -592,6 +608,9 @@ void failover_tick(struct failover *f, struct failover_clock now) {
 int64_t failover_deadline(const struct failover *f) {
     int64_t deadline = time_min(peer_deadline(f), state_deadline(f));
     deadline = time_min(deadline, time_min(balance_deadline(f), update_deadline(f)));
+    if (f->reschedule_from < f->table.entry_count) {
+        deadline = time_min(deadline, f->now.mono + PORTION_PAUSE_MS);
+    }
     const struct entry *e = table_first_due(&f->table);
     return e == NULL ? deadline : time_min(deadline, core_mono_of(f, e->when));
 }
@@ -726,11 +745,12 @@ void failover_get_status(struct failover *f, struct failover_clock now, struct f
         .skew = f->record.skew,
         .mclt = f->record.mclt,
         .reserved = f->table.reserved,
-        .updates_queued = f->table.queue.count,
+        .updates_queued = f->table.updates[QUEUED].count,
         .updates_unacked = f->unacked,
         .storing = f->storing,
         .counters = f->counters,
     };
+    update_progress(f, &s->transfer);
     memcpy(s->by_status, f->table.by_status, sizeof(s->by_status));
     fill_pending(f, s);
     fill_why(f, s->why, sizeof(s->why));

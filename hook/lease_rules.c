@@ -491,6 +491,7 @@ bool failover_bound(struct failover *f, const struct failover_ask *ask, int64_t 
         }
         lease_rules_begin_lease(e);
         e->made_partner_down = f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing;
+        f->made_partner_down = f->made_partner_down || e->made_partner_down;
     }
     e->status = FAILOVER_ACTIVE;
     e->starts = cltt; /* of every grant, as dhcpd has it (3.3) */

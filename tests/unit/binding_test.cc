@@ -66,16 +66,16 @@ public:
     }
     std::vector<uint32_t> queue() {
         std::vector<uint32_t> forward, backward;
-        for (uint32_t i = t.queue.head; i != NO_ENTRY; i = t.entries[i].queue_next) {
-            EXPECT_TRUE(t.entries[i].queued);
+        for (uint32_t i = t.updates[QUEUED].head; i != NO_ENTRY; i = t.entries[i].queue_next) {
+            EXPECT_TRUE(t.entries[i].place == QUEUED);
             forward.push_back(number(&t.entries[i]));
         }
-        for (uint32_t i = t.queue.tail; i != NO_ENTRY; i = t.entries[i].queue_previous) {
+        for (uint32_t i = t.updates[QUEUED].tail; i != NO_ENTRY; i = t.entries[i].queue_previous) {
             backward.push_back(number(&t.entries[i]));
         }
         std::reverse(backward.begin(), backward.end());
         EXPECT_EQ(forward, backward);
-        EXPECT_EQ(t.queue.count, forward.size());
+        EXPECT_EQ(t.updates[QUEUED].count, forward.size());
         return forward;
     }
 
@@ -397,31 +397,31 @@ TEST(Binding, AllAddressesMayBeDueAtOnce) {
 TEST(Binding, UpdatesLeaveInTheOrderInWhichTheyCame) {
     Table table(5);
     for (uint32_t n : {3u, 1u, 4u}) {
-        table_queue(&table.t, &table.at(n));
+        table_put_update(&table.t, &table.at(n), QUEUED);
     }
     EXPECT_EQ((Numbers{3, 1, 4}), table.queue());
-    table_queue(&table.t, &table.at(3));
+    table_put_update(&table.t, &table.at(3), QUEUED);
     EXPECT_EQ((Numbers{3, 1, 4}), table.queue()) << "a second update of one address joins the first";
 }
 
 TEST(Binding, UpdatesCanBeTakenOutAnywhere) {
     Table table(5);
     for (uint32_t n = 0; n < 5; n++) {
-        table_queue(&table.t, &table.at(n));
+        table_put_update(&table.t, &table.at(n), QUEUED);
     }
-    table_unqueue(&table.t, &table.at(2));
+    table_put_update(&table.t, &table.at(2), NO_UPDATE);
     EXPECT_EQ((Numbers{0, 1, 3, 4}), table.queue());
-    table_unqueue(&table.t, &table.at(0));
-    table_unqueue(&table.t, &table.at(4));
+    table_put_update(&table.t, &table.at(0), NO_UPDATE);
+    table_put_update(&table.t, &table.at(4), NO_UPDATE);
     EXPECT_EQ((Numbers{1, 3}), table.queue());
-    table_unqueue(&table.t, &table.at(2));
+    table_put_update(&table.t, &table.at(2), NO_UPDATE);
     EXPECT_EQ((Numbers{1, 3}), table.queue()) << "what isn't queued can't be taken out";
-    table_queue(&table.t, &table.at(2));
-    table_unqueue(&table.t, &table.at(1));
-    table_unqueue(&table.t, &table.at(3));
-    table_unqueue(&table.t, &table.at(2));
+    table_put_update(&table.t, &table.at(2), QUEUED);
+    table_put_update(&table.t, &table.at(1), NO_UPDATE);
+    table_put_update(&table.t, &table.at(3), NO_UPDATE);
+    table_put_update(&table.t, &table.at(2), NO_UPDATE);
     EXPECT_TRUE(table.queue().empty());
-    table_queue(&table.t, &table.at(4));
+    table_put_update(&table.t, &table.at(4), QUEUED);
     EXPECT_EQ((Numbers{4}), table.queue());
 }
 
@@ -586,7 +586,7 @@ TEST(Binding, AMillionAddressesAreBuiltAndFoundQuickly) {
     }
     for (uint32_t i = 0; i < MILLION; i++) {
         table_schedule(&table.t, &table.t.entries[i], int64_t(random() % 100000));
-        table_queue(&table.t, &table.t.entries[i]);
+        table_put_update(&table.t, &table.t.entries[i], QUEUED);
     }
     int64_t last = 0;
     for (uint32_t i = 0; i < MILLION; i++) {
@@ -595,7 +595,7 @@ TEST(Binding, AMillionAddressesAreBuiltAndFoundQuickly) {
         last = e->when;
         table_schedule(&table.t, e, INT64_MAX);
     }
-    EXPECT_EQ(MILLION, table.t.queue.count);
+    EXPECT_EQ(MILLION, table.t.updates[QUEUED].count);
     std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     EXPECT_LT(seconds.count(), 30) << "generous, for sanitizers and slow machines";
 }
