@@ -23,19 +23,26 @@ struct QueryContext {
     bool flexible = false;          // there may be others, which only Kea knows
     bool refused = false;           // by a verdict: the client gets a DHCPNAK
     std::string why;
-    std::map<uint32_t, uint32_t> desired; // lifetime that Kea would have given, by address
-    std::set<SubnetID> exhausted;         // subnets without an own free address
+    uint32_t address = 0;         // the last one that Kea wanted to give ...
+    uint32_t desired = 0;         // ... and the lifetime that it would have given
+    std::set<SubnetID> exhausted; // subnets without an own free address
 };
 using QueryContextPtr = std::shared_ptr<QueryContext>;
 const char *const CONTEXT = "failover";
 
+QueryContextPtr newContext(CalloutHandle &handle) {
+    auto context = std::make_shared<QueryContext>();
+    handle.setContext(CONTEXT, context);
+    return context;
+}
+
+// An exception costs as much as all the rest of a callout, so who comes first makes a new one without looking.
 QueryContextPtr contextOf(CalloutHandle &handle) {
     QueryContextPtr context;
     try {
         handle.getContext(CONTEXT, context);
     } catch (const isc::hooks::NoSuchCalloutContext &) {
-        context = std::make_shared<QueryContext>();
-        handle.setContext(CONTEXT, context);
+        context = newContext(handle);
     }
     return context;
 }
@@ -84,20 +91,24 @@ void removeUselessRows(const CoveredSubnet &covered, const Pkt4Ptr &query, const
     }
     ClientIdPtr id =
         client.id_length > 0 ? clientIdOf(query) : ClientIdPtr(); // none where the subnet doesn't match them
-    for (const Lease4Ptr &row : rowsOf(query->getHWAddr(), id, covered.network)) {
-        failover_ask ask{};
-        failover_why why;
-        uint32_t lifetime;
-        ask.client = &client;
+    failover_ask ask{};
+    failover_why why;
+    uint32_t lifetime;
+    ask.client = &client;
+    ask.xid = query->getTransid();
+    auto useful = [&](const Lease4Ptr &row) {
         ask.address = row->addr_.toUint32();
-        ask.xid = query->getTransid();
         ask.reserved = isReservedFor(context, ask.address);
-        bool may = covered.relationship->with(
+        return covered.relationship->with(
             [&](failover *core, failover_clock now) { return failover_may_have(core, &ask, now, &lifetime, &why); });
-        if (!may) {
+    };
+    eachRowOf(query->getHWAddr(), id, covered.network, [&](const Lease4Ptr &row) {
+        bool keep = useful(row);
+        if (!keep) {
             removeRow(row);
         }
-    }
+        return keep;
+    });
 }
 
 // An expired row of somebody else's must not be met by an allocation that is refused: Kea would count it twice.
@@ -242,7 +253,7 @@ void subnetSelected(Service &service, CalloutHandle &handle) {
     if (covered == nullptr || !query->getHWAddr()) {
         return;
     }
-    QueryContextPtr context = contextOf(handle);
+    QueryContextPtr context = newContext(handle);
     if (covered->may_have_reservations) {
         context->reserved = reservationsFor(query, subnet);
         context->flexible = hasFlexibleIdentifiers();
@@ -284,7 +295,8 @@ bool mayHave(Relationship &relationship, const Lease4 &lease, const Pkt4Ptr &que
     ask.xid = query->getTransid();
     ask.desired = lease.valid_lft_;
     ask.reserved = isReservedFor(context, ask.address);
-    context.desired[ask.address] = ask.desired;
+    context.address = ask.address;
+    context.desired = ask.desired;
     return relationship.with(
         [&](failover *core, failover_clock now) { return failover_may_have(core, &ask, now, &lifetime, &why); });
 }
@@ -468,8 +480,7 @@ void bound(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &q
     ask.address = lease->addr_.toUint32();
     ask.xid = query->getTransid();
     ask.reserved = isReservedFor(context, ask.address);
-    auto desired = context.desired.find(ask.address);
-    ask.desired = desired == context.desired.end() ? lease->valid_lft_ : desired->second;
+    ask.desired = context.address == ask.address ? context.desired : lease->valid_lft_;
     bool kept = covered.relationship->with([&](failover *core, failover_clock now) {
         return failover_bound(core, &ask, lease->cltt_, lease->valid_lft_, now);
     });
@@ -490,7 +501,6 @@ void leasesCommitted(Service &service, CalloutHandle &handle) {
     handle.getArgument("query4", query);
     handle.getArgument("leases4", leases);
     handle.getArgument("deleted_leases4", deleted);
-    QueryContextPtr context = contextOf(handle);
     for (const Lease4Ptr &lease : *leases) {
         const CoveredSubnet *covered = service.covering(lease->subnet_id_);
         if (covered == nullptr) {
@@ -501,7 +511,7 @@ void leasesCommitted(Service &service, CalloutHandle &handle) {
                 failover_declined(core, lease->addr_.toUint32(), lease->cltt_ + int64_t(lease->valid_lft_), now);
             });
         } else {
-            bound(*covered, handle, query, lease, *context);
+            bound(*covered, handle, query, lease, *contextOf(handle));
         }
     }
     // A client that has moved to another address has not released the one before: its binding runs to its promised end.

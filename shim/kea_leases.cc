@@ -106,27 +106,29 @@ void put(const failover_lease &lease, SubnetID subnet) {
         row->setContext(isc::data::ConstElementPtr());
     }
     leases.updateLease4(row);
-    countRemoved(*existing);
-    count(subnet, "assigned-addresses", 1);
+    bool counted = existing->state_ == Lease::STATE_DEFAULT && existing->subnet_id_ == subnet;
+    if (!counted) {
+        countRemoved(*existing);
+        count(subnet, "assigned-addresses", 1);
+    }
 }
 
 // Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest.
-void dropOlderRows(const failover_lease &lease, const std::set<SubnetID> &network) {
-    Lease4Collection rows = rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network);
-    for (const Lease4Ptr &row : rows) {
-        if (row->addr_ != IOAddress(lease.address) && row->cltt_ <= lease.cltt) {
-            removeRow(row);
-        }
-    }
-}
-
-bool hasNewerRow(const failover_lease &lease, const std::set<SubnetID> &network) {
+void putLatest(const failover_lease &lease, SubnetID subnet, const std::set<SubnetID> &network) {
+    Lease4Collection others;
     for (const Lease4Ptr &row : rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network)) {
-        if (row->addr_ != IOAddress(lease.address) && row->cltt_ > lease.cltt) {
-            return true;
+        if (row->addr_.toUint32() == lease.address) {
+            continue;
         }
+        if (row->cltt_ > lease.cltt) {
+            return;
+        }
+        others.push_back(row);
     }
-    return false;
+    put(lease, subnet);
+    for (const Lease4Ptr &row : others) {
+        removeRow(row);
+    }
 }
 
 void remove(const failover_lease &lease) {
@@ -186,9 +188,8 @@ void applyChange(const failover_lease_change &change, SubnetID subnet, const std
     try {
         if (change.type == FAILOVER_LEASE_REMOVE) {
             remove(change.lease);
-        } else if (!hasNewerRow(change.lease, network)) {
-            put(change.lease, subnet);
-            dropOlderRows(change.lease, network);
+        } else {
+            putLatest(change.lease, subnet, network);
         }
     } catch (const std::exception &error) {
         LOG_ERROR(logger, FAILOVER_LEASE_FAILED).arg(IOAddress(change.lease.address).toText()).arg(error.what());
@@ -215,6 +216,23 @@ Lease4Collection rowsOf(const HWAddrPtr &hwaddr, const ClientIdPtr &id, const st
         }
     }
     return rows;
+}
+
+void eachRowOf(const HWAddrPtr &hwaddr, const ClientIdPtr &id, const std::set<SubnetID> &subnets,
+               const std::function<bool(const Lease4Ptr &)> &keep) {
+    // Kea looks for a hardware address only where it has found nothing by identifier; which of several subnets matches
+    // identifiers is its own affair.
+    bool kept = false;
+    if (id && subnets.size() == 1) {
+        for (const Lease4Ptr &row : LeaseMgrFactory::instance().getLease4(*id)) {
+            kept = (subnets.count(row->subnet_id_) > 0 && keep(row)) || kept;
+        }
+    }
+    if (!kept) {
+        for (const Lease4Ptr &row : rowsOf(hwaddr, id, subnets)) {
+            keep(row);
+        }
+    }
 }
 
 // ---- Reservations ---------------------------------------------------------------------------------------------------
