@@ -101,7 +101,8 @@ class Bench:
                         break
                     rate /= 2
                 self.note("instructions", which, instructions=counter.count / result["acks"], rate=rate,
-                          functions=counter.functions())
+                          functions=[(count / result["acks"], name) for count, name in
+                                     counter.functions("libdhcp_failover|sqlite3_(step|exec)")])
 
     def _instructions_by_perf(self):
         def measure(bed, name, start, repetition):

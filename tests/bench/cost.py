@@ -97,8 +97,10 @@ class Callgrind:
         with open(self.dump) as file:
             self.count = sum(int(number) for number in re.findall(r"^summary: (\d+)", file.read(), re.MULTILINE))
 
-    def functions(self, limit=25):
-        """[(share, function)] of the most expensive ones, by what they cost themselves."""
-        done = subprocess.run(["callgrind_annotate", "--threshold=95", self.dump], capture_output=True, text=True)
-        rows = re.findall(r"^\s*([\d,]+) \(\s*([\d.]+)%\)\s+(\S.*)$", done.stdout, re.MULTILINE)
-        return [(float(share), name.strip()) for _, share, name in rows if "PROGRAM" not in name][:limit]
+    def functions(self, pattern, limit=40):
+        """[(instructions, function)] of the most expensive ones of a library, with all that they call."""
+        done = subprocess.run(["callgrind_annotate", "--inclusive=yes", "--threshold=100", self.dump],
+                              capture_output=True, text=True)
+        rows = re.findall(r"^\s*([\d,]+) \(\s*[\d.]+%\)\s+(\S.*)$", done.stdout, re.MULTILINE)
+        return [(int(count.replace(",", "")), re.sub(r" \[.*|^.*\?\?:", "", name)) for count, name in rows
+                if re.search(pattern, name)][:limit]
