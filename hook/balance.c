@@ -28,18 +28,7 @@ void balance_take_ownership(struct failover *f) {
     }
     enum failover_owner owner = f->config.role == FAILOVER_PRIMARY ? FAILOVER_MINE : FAILOVER_PARTNERS;
     f->record.default_owner = owner;
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        if (e->owner != FAILOVER_NOBODY) {
-            continue;
-        }
-        table_unlink(&f->table, e);
-        e->owner = (uint8_t)owner;
-        table_link(&f->table, e, core_sure_now(f));
-        if (e->recorded) {
-            core_store_entry(f, e);
-        }
-    }
+    table_take_nobodys(&f->table, owner);
     core_store(f);
     balance_run(f, BALANCE_ON_ENTRY);
 }
@@ -83,6 +72,15 @@ static bool never_used(const struct entry *e) {
     return e->client == NULL && e->cltt == 0;
 }
 
+/* Is this own free address one for the partner? In the first pass, what its clients had before. */
+static bool is_gift(struct failover *f, const struct division *d, uint32_t index, int pass) {
+    const struct entry *e = table_has_entry(&f->table, index) ? table_at(&f->table, index) : NULL;
+    if (pass == 1) {
+        return e != NULL && belongs_to_partner(f, e);
+    }
+    return d->surplus > (e == NULL || never_used(e) ? 0 : d->hold);
+}
+
 /* First what the partner's own clients had before, then the addresses that have been free longest. */
 static uint32_t balance_pool(struct failover *f, struct pool *p) {
     struct division d = divide(f, p);
@@ -96,12 +94,9 @@ static uint32_t balance_pool(struct failover *f, struct pool *p) {
                 f->balancing = f->balancing || given == GIFTS_MAX;
                 break;
             }
-            struct entry *e = &f->table.entries[i];
-            next = e->list_next;
-            int64_t keep = never_used(e) ? 0 : d.hold;
-            bool gift = pass == 1 ? belongs_to_partner(f, e) : d.surplus > keep;
-            if (gift) {
-                give(f, e);
+            next = table_list_next(&f->table, i);
+            if (is_gift(f, &d, i, pass)) {
+                give(f, table_at(&f->table, i));
                 d.surplus--;
                 given++;
             }
@@ -178,7 +173,7 @@ static int64_t age(const struct failover *f, const struct list *l) {
     if (l->head == NO_ENTRY) {
         return 0;
     }
-    int64_t seconds = f->now.wall - f->table.entries[l->head].starts;
+    int64_t seconds = f->now.wall - table_starts(&f->table, l->head);
     return seconds < 0 ? 0 : seconds * 1000 * f->config.max_lease_misbalance / 100;
 }
 

@@ -115,7 +115,7 @@ struct failover {
     struct table table;
     struct peer peer;
     struct requests requests;
-    uint32_t reschedule_from; /* entries from this index on have the timer of an earlier state */
+    uint32_t reschedule_from; /* records from this one on have the timer of an earlier state */
     bool made_partner_down;   /* some entry may have that mark */
     struct changes changes;
     uint32_t unacked;       /* entries with an update_xid */

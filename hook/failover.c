@@ -121,9 +121,11 @@ int64_t time_min(int64_t a, int64_t b) {
 /* The latest time that any wait counts with, for how long a jump of the clock has to be remembered. */
 static int64_t latest_wait(const struct failover *f) {
     int64_t latest = f->record.stos;
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        const struct entry *e = &f->table.entries[i];
-        latest = time_max(latest, time_max(e->ends, time_max(e->sent, time_max(e->acked, e->received))));
+    for (uint32_t i = 0; i < f->table.record_count; i++) {
+        const struct entry *e = table_record(&f->table, i);
+        if (e != NULL) {
+            latest = time_max(latest, time_max(e->ends, time_max(e->sent, time_max(e->acked, e->received))));
+        }
     }
     return time_add(latest, core_wait_mclt(f));
 }
@@ -133,6 +135,7 @@ static int64_t latest_wait(const struct failover *f) {
  * trusted less by that much, until every wait that it may have cut short would have ended without the jump.
  */
 void core_set_clock(struct failover *f, struct failover_clock now) {
+    table_fold(&f->table, f->committed); /* whoever had an entry is done with it */
     int64_t expected = f->anchor.wall + (now.mono - f->anchor.mono) / 1000;
     int64_t jump = now.wall - expected;
     if (jump > 1 || jump < -1) {
@@ -236,8 +239,11 @@ void core_reschedule(struct failover *f, struct entry *e) {
 }
 
 static void reschedule_some(struct failover *f) {
-    for (int n = 0; n < RESCHEDULE_MAX && f->reschedule_from < f->table.entry_count; n++) {
-        core_reschedule(f, &f->table.entries[f->reschedule_from++]);
+    for (int n = 0; n < RESCHEDULE_MAX && f->reschedule_from < f->table.record_count; n++) {
+        struct entry *e = table_record(&f->table, f->reschedule_from++);
+        if (e != NULL) {
+            core_reschedule(f, e);
+        }
     }
 }
 
@@ -363,11 +369,12 @@ bool failover_build(struct failover *f, const struct failover_record *record) {
         f->record = *record;
     }
     bool built = table_build(&f->table, f->record.default_owner);
-    f->reschedule_from = f->table.entry_count;
+    f->reschedule_from = f->table.record_count;
     return built;
 }
 
 void failover_reserve(struct failover *f, uint32_t address) {
+    table_fold(&f->table, f->committed);
     struct entry *e = table_find(&f->table, address);
     if (e != NULL && !e->reserved) {
         table_unlink(&f->table, e);
@@ -377,13 +384,15 @@ void failover_reserve(struct failover *f, uint32_t address) {
 }
 
 bool failover_restore_binding(struct failover *f, const struct failover_binding *b) {
+    table_fold(&f->table, f->committed);
     struct entry *e = table_find(&f->table, b->address);
     if (e == NULL) {
         return false;
     }
     table_unlink(&f->table, e);
     e->status = (uint8_t)b->status;
-    e->owner = (uint8_t)b->owner;
+    /* What nobody owned when it was written has been taken together with all that has no record. */
+    e->owner = (uint8_t)(b->owner == FAILOVER_NOBODY ? f->record.default_owner : b->owner);
     e->starts = b->starts;
     e->ends = b->ends;
     e->given = b->given;
@@ -404,7 +413,7 @@ bool failover_restore_binding(struct failover *f, const struct failover_binding 
     e->recorded = true;
     table_put_update(&f->table, e, e->update_due ? QUEUED : NO_UPDATE);
     bool kept = entry_set_client(e, &b->client);
-    table_link(&f->table, e, core_sure_now(f));
+    table_link(&f->table, e, 0); /* the time is not known yet: see list_anew() */
     if (e->granted_here) {
         f->record.last_granted = time_max(f->record.last_granted, e->cltt);
     }
@@ -459,10 +468,12 @@ static void start(struct failover *f) {
 
 /* What was restored before the time was known: free addresses are listed if they may be given by now. */
 static void list_anew(struct failover *f) {
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        table_unlink(&f->table, e);
-        table_link(&f->table, e, core_sure_now(f));
+    for (uint32_t i = 0; i < f->table.record_count; i++) {
+        struct entry *e = table_record(&f->table, i);
+        if (e != NULL && !e->listed) {
+            table_unlink(&f->table, e);
+            table_link(&f->table, e, core_sure_now(f));
+        }
     }
 }
 
@@ -576,8 +587,11 @@ void failover_adopt(struct failover *f, const struct failover_lease *lease, stru
 
 void failover_adopted_all(struct failover *f, struct failover_clock now) {
     core_set_clock(f, now);
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
+    for (uint32_t i = 0; i < f->table.record_count; i++) {
+        struct entry *e = table_record(&f->table, i);
+        if (e == NULL) {
+            continue;
+        }
         if (e->status == FAILOVER_ACTIVE && !e->adopted && e->given > now.wall) {
             core_lease_put(f, e);
         }
@@ -608,7 +622,7 @@ void failover_tick(struct failover *f, struct failover_clock now) {
 int64_t failover_deadline(const struct failover *f) {
     int64_t deadline = time_min(peer_deadline(f), state_deadline(f));
     deadline = time_min(deadline, time_min(balance_deadline(f), update_deadline(f)));
-    if (f->reschedule_from < f->table.entry_count) {
+    if (f->reschedule_from < f->table.record_count) {
         deadline = time_min(deadline, f->now.mono + PORTION_PAUSE_MS);
     }
     const struct entry *e = table_first_due(&f->table);

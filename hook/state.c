@@ -304,9 +304,9 @@ static void leave_partner_down(struct failover *f) {
         return;
     }
     f->made_partner_down = false;
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        if (e->made_partner_down) {
+    for (uint32_t i = 0; i < f->table.record_count; i++) {
+        struct entry *e = table_record(&f->table, i);
+        if (e != NULL && e->made_partner_down) {
             e->made_partner_down = false;
             core_store_entry(f, e);
         }

@@ -170,18 +170,22 @@ void update_done_received(struct failover *f, const struct failover_message *m) 
 }
 
 /* 5.16: "everything" is what was ever used; addresses without a record are the configured primary's on both sides. */
-static bool wanted_by(const struct entry *e, uint8_t request) {
-    return request == FAILOVER_UPDREQALL ? e->recorded : e->update_due;
+static bool is_wanted(struct failover *f, uint32_t index) {
+    if (f->requests.scanned_for == FAILOVER_UPDREQALL) {
+        return table_is_recorded(&f->table, index);
+    }
+    return table_has_entry(&f->table, index) && table_at(&f->table, index)->update_due;
 }
 
 static void scan(struct failover *f) {
     struct requests *r = &f->requests;
     struct table *t = &f->table;
     for (int n = 0; n < SCAN_MAX && r->scan < t->entry_count && t->updates[QUEUED].count < AHEAD_MAX; n++) {
-        struct entry *e = &t->entries[r->scan++];
-        if (!wanted_by(e, r->scanned_for)) {
+        uint32_t index = r->scan++;
+        if (!is_wanted(f, index)) {
             continue;
         }
+        struct entry *e = table_at(t, index);
         if (!e->requested) {
             e->requested = true;
             r->outstanding++;
