@@ -62,9 +62,23 @@ bool undecided(const CalloutHandle &handle) {
     return handle.getStatus() == CalloutHandle::NEXT_STEP_CONTINUE;
 }
 
-failover_client clientOf(const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet) {
-    return toClient(query->getHWAddr(), subnet->getMatchClientId() ? clientIdOf(query) : ClientIdPtr());
+bool matchesClientId(const CoveredSubnet &covered, const ConstSubnet4Ptr &subnet) {
+    if (covered.matches_client_id < 0) {
+        covered.matches_client_id = subnet->getMatchClientId();
+    }
+    return covered.matches_client_id > 0;
 }
+
+// Who asks. Each look into Kea's options copies, so it is done once for a query.
+struct Asker {
+    Asker(const CoveredSubnet &covered, const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet)
+        : sent_id(clientIdOf(query)), id(matchesClientId(covered, subnet) ? sent_id : ClientIdPtr()),
+          client(toClient(query->getHWAddr(), id)) {
+    }
+    const ClientIdPtr sent_id;
+    const ClientIdPtr id; // null where the subnet doesn't match identifiers
+    const failover_client client;
+};
 
 // The address that a REQUEST is about: option 50, else ciaddr, as Kea has it. 0: neither.
 uint32_t requestedAddress(const Pkt4Ptr &query) {
@@ -84,17 +98,15 @@ void dropQuery(CalloutHandle &handle, const Pkt4Ptr &query, const char *why) {
 
 // Decision 3 of the design: Kea finds a client's row whatever its state, and a renewal can't be refused later. So each
 // row whose address the core would not give its client now goes before Kea looks for it.
-void removeUselessRows(const CoveredSubnet &covered, const Pkt4Ptr &query, const failover_client &client,
+void removeUselessRows(const CoveredSubnet &covered, const Pkt4Ptr &query, const Asker &asker,
                        const QueryContext &context) {
     if (covered.relationship->with([](failover *core, failover_clock) { return failover_is_silent(core); })) {
         return; // a client with a reservation outside the pools
     }
-    ClientIdPtr id =
-        client.id_length > 0 ? clientIdOf(query) : ClientIdPtr(); // none where the subnet doesn't match them
     failover_ask ask{};
     failover_why why;
     uint32_t lifetime;
-    ask.client = &client;
+    ask.client = &asker.client;
     ask.xid = query->getTransid();
     auto useful = [&](const Lease4Ptr &row) {
         ask.address = row->addr_.toUint32();
@@ -102,7 +114,7 @@ void removeUselessRows(const CoveredSubnet &covered, const Pkt4Ptr &query, const
         return covered.relationship->with(
             [&](failover *core, failover_clock now) { return failover_may_have(core, &ask, now, &lifetime, &why); });
     };
-    eachRowOf(query->getHWAddr(), id, covered.network, [&](const Lease4Ptr &row) {
+    eachRowOf(query->getHWAddr(), asker.id, covered.network, [&](const Lease4Ptr &row) {
         bool keep = useful(row);
         if (!keep) {
             removeRow(row);
@@ -155,11 +167,10 @@ void beginWhereOwnIs(const CoveredSubnet &covered, CalloutHandle &handle, const 
 void onDiscover(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &query,
                 const ConstSubnet4Ptr &subnet, const QueryContext &context) {
     Relationship &relationship = *covered.relationship;
-    failover_client client = clientOf(query, subnet);
-    ClientIdPtr id = clientIdOf(query);
-    const std::vector<uint8_t> &key = id ? id->getClientId() : query->getHWAddr()->hwaddr_;
+    const Asker asker(covered, query, subnet);
+    const std::vector<uint8_t> &key = asker.sent_id ? asker.sent_id->getClientId() : query->getHWAddr()->hwaddr_;
     failover_discover discover{};
-    discover.client = &client;
+    discover.client = &asker.client;
     discover.balance_key = key.data();
     discover.balance_key_length = key.size();
     discover.secs = query->getSecs();
@@ -184,7 +195,7 @@ void onDiscover(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4P
         dropQuery(handle, query, why.text);
         return;
     }
-    removeUselessRows(covered, query, client, context);
+    removeUselessRows(covered, query, asker, context);
     if (context.reserved.empty()) {
         beginWhereOwnIs(covered, handle, query, subnet);
     }
@@ -200,10 +211,10 @@ bool keaWouldBeSilent(const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet, bool 
 void onRequest(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet,
                QueryContext &context) {
     Relationship &relationship = *covered.relationship;
-    failover_client client = clientOf(query, subnet);
+    const Asker asker(covered, query, subnet);
     failover_ask ask{};
     failover_why why;
-    ask.client = &client;
+    ask.client = &asker.client;
     ask.address = requestedAddress(query);
     if (ask.address == 0 && query->inClass("BOOTP") && !context.reserved.empty()) {
         ask.address = context.reserved.front(); // it asks for none
@@ -218,7 +229,7 @@ void onRequest(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Pt
         dropQuery(handle, query, why.text);
         return;
     }
-    removeUselessRows(covered, query, client, context);
+    removeUselessRows(covered, query, asker, context);
     if (verdict == FAILOVER_GO_ON) {
         return;
     }
