@@ -49,8 +49,9 @@ class Bench:
 
     def alternated(self, variants, measure, repetitions=None):
         """Calls measure(name, start, repetition) for each, in turn; every second time in reverse."""
+        wanted = self.options.setup
         for repetition in range(1, (repetitions or self.options.repetitions) + 1):
-            order = list(variants.items())
+            order = [(name, start) for name, start in variants.items() if not wanted or name in wanted]
             for name, start in order if repetition % 2 else reversed(order):
                 with Testbed() as bed:
                     try:
@@ -78,6 +79,8 @@ class Bench:
             return
         count = self.seconds(2000, 300)
         for which in ("plain", "ours serving", "ours partner"):
+            if self.options.setup and which not in self.options.setup:
+                continue
             with Testbed() as bed:
                 path = os.path.join(bed.path, "callgrind.out")
                 prefix = cost.callgrind(path)
@@ -89,17 +92,14 @@ class Bench:
                     setup.wait_service()
                     setups.wait_quiet(setup)
                 server = setup.servers[1 if which == "ours partner" else 0]
-                population = Population(1000)
-                fill(setup, population, 50)
-                setups.wait_quiet(setup)
+                population = Population(200)
                 rate = self.options.callgrind_rate
-                while True:
-                    with cost.Callgrind(server.pid, path) as counter:
-                        result = perfdhcp(setup, rate, 0, population.some(), count=count)
-                        setups.wait_quiet(setup)
-                    if result["acks"] > 0.98 * result["sent"]:
-                        break
+                while fill(setup, population, rate) < population.size and rate > 1:
                     rate /= 2
+                setups.wait_quiet(setup)
+                with cost.Callgrind(server.pid, path) as counter:
+                    result = perfdhcp(setup, rate, 0, population.some(), count=count)
+                    setups.wait_quiet(setup)
                 self.note("instructions", which, instructions=counter.count / result["acks"], rate=rate,
                           functions=[(count / result["acks"], name) for count, name in
                                      counter.functions("libdhcp_failover|sqlite3_(step|exec)")])
@@ -137,7 +137,8 @@ class Bench:
                     with cost.Strace(server.pid, os.path.join(bed.path, "strace")) as counter:
                         result = perfdhcp(setup, min(rate, 300), self.seconds(6, 3), population.some())
                     calls = counter.count
-                self.note("calls", name, repetition, rate=rate, calls=calls / max(result["acks"], 1))
+                self.note("calls", name, repetition, rate=rate, calls=calls / max(result["acks"], 1),
+                          serving_us=result["cpu_us"][0], partner_us=result["cpu_us"][-1])
             with cost.Strace(server.pid, os.path.join(bed.path, "strace")) as counter:
                 result = perfdhcp(setup, 300, self.seconds(6, 3), population.some())
             self.note("calls by name", name, repetition, **{
@@ -153,7 +154,8 @@ class Bench:
         found = search(setup, population, self.hints.get(key, self.options.start_rate), self.seconds(4, 2))
         self.hints[key] = max(found["rate"], 50)
         in_service = setup.state() == setup.service
-        self.note(measure, name, repetition, rate=found["rate"], cpu_us=sum(found["cpu_us"]), in_service=in_service)
+        cpu = dict(zip(("serving_us", "partner_us"), found["cpu_us"]))
+        self.note(measure, name, repetition, rate=found["rate"], in_service=in_service, **cpu)
 
     def _measure_rate(self, measure, size):
         def run(bed, name, start, repetition):
@@ -203,8 +205,9 @@ class Bench:
             fill(setup, population)
             setups.wait_quiet(setup)
             result = perfdhcp(setup, self.options.latency_rate, self.seconds(10, 4), population.some(), timestamps=True)
+            cpu = dict(zip(("serving_us", "partner_us"), result["cpu_us"]))
             self.note("latency", name, repetition, p50=quantile(result["delays"], .5),
-                      p95=quantile(result["delays"], .95), cpu_us=sum(result["cpu_us"]))
+                      p95=quantile(result["delays"], .95), **cpu)
         self.alternated({"plain": setups.plain, "ours": self.ours, "ha hot-standby MT": setups.ha("hot-standby"),
                          "dhcpd": setups.dhcpd_pair}, measure)
 
@@ -334,6 +337,8 @@ def main():
     parser.add_argument("--quick", action="store_true", help="short repetitions, fewer leases: to see that it works")
     parser.add_argument("--only", action="append", choices=MEASURES, metavar="NAME",
                         help=f"measure this alone (repeatable): {', '.join(MEASURES)}")
+    parser.add_argument("--setup", action="append", metavar="NAME", help="this set-up alone (repeatable), as the output "
+                        "calls it")
     parser.add_argument("--repetitions", type=int, metavar="N", help="10, or 1 with --quick")
     parser.add_argument("--output", default=HERE, metavar="DIR", help="where results.json, .md and .svg go")
     parser.add_argument("--add", action="store_true", help="keep the results of other measures that are there")

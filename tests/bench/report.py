@@ -22,6 +22,10 @@ class Samples:
         ours, theirs = self.values(measure, setup, key), self.values(measure, base, key)
         return [ours[n] / theirs[n] for n in ours if theirs.get(n)]
 
+    def pairs(self, measure, setup, key, base, base_key):
+        ours, theirs = self.values(measure, setup, key), self.values(measure, base, base_key)
+        return [(ours[n], theirs[n]) for n in ours if theirs.get(n)]
+
     def core(self, key):
         found = [one[key] for one in self.samples if one["measure"] == "core" and key in one]
         return found[-1:]
@@ -104,6 +108,10 @@ def rows_of(s):
     rows += [Row(f"system calls for each DORA beyond plain Kea's, {rate}/s", "1", values, most=1)
              for rate, values in beyond("ours")]
     rows += [Row(f"the same of libdhcp_ha, {rate}/s", "", values) for rate, values in beyond("ha hot-standby")]
+    for setup, what in (("ours", "ours"), ("ha hot-standby MT", "libdhcp_ha hot-standby MT"), ("dhcpd", "dhcpd pair")):
+        for key, server in (("serving_us", "serving server"), ("partner_us", "partner")):
+            shares = [one / base for one, base in s.pairs("latency", setup, key, "plain", "serving_us")]
+            rows.append(Row(f"CPU time for each DORA at 400/s, {what}, {server} / plain Kea", "", shares))
     for setup, base, target in (("ours", "plain", 0.9), ("ours MT", "plain MT", 0.9)):
         rows.append(Row(f"DORA/s, {setup} / {base}", f"{target:.2f}", s.ratios("rate", setup, base, "rate"), least=target,
                         more=f"at {spread(s.all('rate', setup, 'rate'), 0)}/s"))
