@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -117,6 +118,7 @@ public:
             sequence = item.sequence;
             if (item.relationship) {
                 record_ = *item.relationship;
+                states_written_.insert({record_->state, record_->stos});
             } else {
                 bindings_[item.binding->address] = *item.binding;
             }
@@ -302,6 +304,7 @@ public:
     std::optional<failover_record> record_;
     std::map<uint32_t, failover_binding> bindings_;
     std::map<uint32_t, Row> rows_;
+    std::set<std::pair<failover_state, int64_t>> states_written_; // with their start times
     std::vector<uint32_t> reserved_;
     std::map<uint32_t, failover_client> reservations_; // those of clients that ask
     uint32_t desired_ = 3600;                          // Kea's valid-lifetime
