@@ -90,11 +90,9 @@ void Checks::within_mclt(Machine &m, const failover_binding &before, const Lease
         return;
     }
     failover_binding durable = known_by(y, lease.address, true);
-    failover_binding mine = known_by(m, lease.address, false);
-    int64_t known = 0;
-    if (durable.status != FAILOVER_FREE && failover_same_client(&durable.client, &mine.client)) {
-        known = std::max({durable.sent, durable.acked, durable.received, durable.ends});
-    }
+    // These times are what it waits for, whatever has become of the lease there.
+    bool free = durable.status == FAILOVER_FREE;
+    int64_t known = free ? 0 : std::max({durable.sent, durable.acked, durable.received, durable.ends});
     int64_t limit = std::max(known, wall) + mclt_max + skew() + 1;
     if (known != FAILOVER_TIME_INFINITE && wall + int64_t(lease.lifetime) > limit && !is_excepted()) {
         world_.fail("S2: " + dotted(lease.address) + " is promised by " + m.name() + " for " +
@@ -113,8 +111,8 @@ void Checks::by_owner(Machine &m, const Client &c, const failover_binding &befor
         world_.fail("S3: " + dotted(lease.address) + " is given by " + m.name() + ", but is not its own");
         return;
     }
-    if (is_excepted() || waited || wiped_[y.index] || reserved) {
-        return;
+    if (is_excepted() || waited || m.state() == FAILOVER_PARTNER_DOWN || wiped_[y.index] || reserved) {
+        return; // in PARTNER-DOWN the waits count, not what the partner has heard of
     }
     failover_binding theirs = known_by(y, lease.address, false);
     bool theirs_free = theirs.status == FAILOVER_FREE && theirs.owner == FAILOVER_MINE;

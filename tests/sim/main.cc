@@ -16,6 +16,7 @@ struct Options {
     uint64_t seeds = 0;
     int64_t seconds = 0;
     bool one = false;
+    uint32_t watched = 0;
 };
 
 uint64_t number(const char *text) {
@@ -33,6 +34,8 @@ bool parse(int argc, char **argv, Options &options) {
             options.first = value;
             options.seeds = 1;
             options.one = true;
+        } else if (name == "--watch") {
+            options.watched = failover_test::POOL_FIRST + uint32_t(value);
         } else if (name == "--first") {
             options.first = value;
         } else if (name == "--seeds") {
@@ -54,7 +57,7 @@ int run(const Options &options) {
     Tally all;
     int failed = 0;
     for (uint64_t seed = options.first; go_on(seed); seed++) {
-        Simulation simulation(seed, options.one);
+        Simulation simulation(seed, options.one, options.watched);
         std::string why = simulation.run();
         all.add(simulation.tally);
         if (!why.empty() && !options.one) {
@@ -72,7 +75,7 @@ int main(int argc, char **argv) {
     ::testing::InitGoogleTest(&argc, argv);
     Options options;
     if (!parse(argc, argv, options)) {
-        fprintf(stderr, "usage: %s [--seed N | [--first N] --seeds N | [--first N] --seconds N]\n", argv[0]);
+        fprintf(stderr, "usage: %s [--seed N [--watch NUMBER-OF-ADDRESS] | [--first N] --seeds N | [--first N] --seconds N]\n", argv[0]);
         return 2;
     }
     return argc == 1 ? RUN_ALL_TESTS() : run(options);

@@ -39,10 +39,11 @@ std::string Tally::text() const {
 
 // ---- Conditions -----------------------------------------------------------------------------------------------------
 
-Simulation::Simulation(uint64_t seed, bool print_events) : seed_(seed), choose_(seed) {
+Simulation::Simulation(uint64_t seed, bool print_events, uint32_t watched) : seed_(seed), choose_(seed) {
     configure();
     world_ = std::make_unique<World>(seed ^ 0x5eed, config_, addresses_);
     world_->print_events = print_events;
+    world_->watched = watched;
     world_->delay_max = choose_.of({2, 20, 400});
     checks_ = std::make_unique<Checks>(*world_);
     world_->observer = checks_.get();
@@ -62,7 +63,7 @@ Simulation::Simulation(uint64_t seed, bool print_events) : seed_(seed), choose_(
         checks_->clients.push_back(c);
         path_.push_back({{true, true}});
         secs_step_.push_back(choose_.chance(0.3) ? 0 : 1);
-        unanswered_.push_back(0);
+        unanswered_.push_back({{0, 0}});
         attempt_.push_back(0);
         if (i < addresses_ && choose_.chance(0.05)) {
             for (Machine &m : world_->machines()) {
@@ -145,46 +146,47 @@ void Simulation::act(size_t c) {
     }
 }
 
-bool Simulation::discover_at(size_t c, Machine &m, uint32_t xid, uint16_t secs, Lease &offer) {
-    Client &client = checks_->clients[c];
-    offer = m.server->discover(client.id, secs, xid, world_->at(m));
-    world_->touch(m);
-    return offer.kind == Lease::ACK;
-}
-
 void Simulation::discover(size_t c, uint32_t xid, int tries) {
     Client &client = checks_->clients[c];
-    bool owner_heard = false, answered = false;
+    std::array<bool, 2> owners{{false, false}};
+    bool answered = false;
     Lease best;
     int server = -1;
     for (Machine &m : world_->machines()) {
         if (!reaches(c, m)) {
             continue;
         }
-        owner_heard = owner_heard || (m.server->reservation(client.id) == 0 && m.server->own_free(world_->at(m)) > 0);
-        Lease offer;
-        if (discover_at(c, m, xid, uint16_t(tries * 4 * secs_step_[c]), offer)) {
-            answered = true;
-            bool heard = !world_->random.chance(loss_);
-            if (heard && (server < 0 || world_->random.chance(0.5))) {
-                best = offer;
-                server = m.index;
-            }
+        bool owns = m.server->reservation(client.id) == 0 && m.server->own_free(world_->at(m)) > 0;
+        owners[size_t(m.index)] = owns;
+        Lease offer = m.server->discover(client.id, uint16_t(tries * 4 * secs_step_[c]), xid, world_->at(m));
+        world_->touch(m);
+        answered = answered || offer.kind == Lease::ACK;
+        bool heard = offer.kind == Lease::ACK && !world_->random.chance(loss_);
+        if (heard && (server < 0 || world_->random.chance(0.5))) {
+            best = offer;
+            server = m.index;
         }
     }
-    // L2
-    unanswered_[c] = owner_heard && !answered ? unanswered_[c] + 1 : 0;
-    if (unanswered_[c] >= 3) {
-        world_->fail("L2: client " + std::to_string(c) + " gets no OFFER though a server that hears it owns an address");
-    }
+    note_unanswered(c, owners, answered);
     if (server >= 0) {
         int64_t delay = world_->random.chance(0.9) ? world_->random.between(1, 300) : world_->random.between(1, 9000);
         later(c, delay, [this, c, server, address = best.address, xid] { select(c, server, address, xid, 0); });
     } else if (tries < 4) {
         later(c, 4 * SECOND, [this, c, xid, tries] { discover(c, xid, tries + 1); });
     } else {
-        unanswered_[c] = 0;
+        unanswered_[c] = {{0, 0}};
         idle(c);
+    }
+}
+
+// L2
+void Simulation::note_unanswered(size_t c, const std::array<bool, 2> &owners, bool answered) {
+    for (size_t i = 0; i < 2; i++) {
+        unanswered_[c][i] = owners[i] && !answered ? unanswered_[c][i] + 1 : 0;
+        if (unanswered_[c][i] >= 3) {
+            world_->fail("L2: client " + std::to_string(c) + " gets no OFFER though " +
+                         world_->machine(int(i)).name() + ", which hears it, owns a free address");
+        }
     }
 }
 

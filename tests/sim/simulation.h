@@ -25,7 +25,7 @@ struct Tally {
 
 class Simulation {
 public:
-    explicit Simulation(uint64_t seed, bool print_events = false);
+    explicit Simulation(uint64_t seed, bool print_events = false, uint32_t watched = 0);
     // Empty if all that must hold did hold.
     std::string run();
     Tally tally;
@@ -46,7 +46,7 @@ private:
     bool clients_ask_ = true;
     std::vector<std::array<bool, 2>> path_; // of each client to each server
     std::vector<uint16_t> secs_step_;       // 0: always sends secs 0
-    std::vector<unsigned> unanswered_;
+    std::vector<std::array<unsigned, 2>> unanswered_; // DISCOVERs in a row that a server with a free address has heard
     std::vector<unsigned> attempt_; // a client's present dialogue; events of an older one are void
     uint32_t next_xid_ = 100;
 
@@ -61,7 +61,7 @@ private:
     void idle(size_t c);
     void act(size_t c);
     void discover(size_t c, uint32_t xid, int tries);
-    bool discover_at(size_t c, Machine &m, uint32_t xid, uint16_t secs, Lease &offer);
+    void note_unanswered(size_t c, const std::array<bool, 2> &owners, bool answered);
     void select(size_t c, int server, uint32_t address, uint32_t xid, int tries);
     enum class To { SERVER, BOTH };
     void renew(size_t c, To to, uint32_t xid, int tries);

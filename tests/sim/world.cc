@@ -78,6 +78,7 @@ void World::kill(Machine &m, Death death) {
 void World::reload(Machine &m) {
     failover_stop(m.server->core_, at(m));
     m.server->write(m.server->pending()); // unload drains the writer (rule 13)
+    m.writing = false;
     kill(m, Death::PROCESS);
     start(m, true);
 }
@@ -145,7 +146,31 @@ void World::touch(Machine &m) {
             observer->on_state(m);
         }
     }
+    if (watched != 0) {
+        watch(m);
+    }
     wake(m);
+}
+
+void World::watch(Machine &m) {
+    failover_binding b = m.server->binding(watched);
+    auto disk = m.server->bindings_.find(watched);
+    int64_t wall = at(m).wall;
+    std::string text = std::string(failover_binding_status_name(b.status)) + ", " + failover_owner_name(b.owner) +
+                       (b.update_due ? ", due" : "") + (b.update_sent ? ", known" : "") +
+                       (b.made_partner_down ? ", made alone" : "") + ", client " +
+                       std::to_string(int(b.client.hardware[6]) - 1) + (m.server->rows_.count(watched) ? ", row" : "") +
+                       ", on disk " +
+                       (disk == m.server->bindings_.end() ? "nothing"
+                                                          : failover_binding_status_name(disk->second.status)) +
+                       ", true ends";
+    for (int64_t time : {b.ends, b.given, b.sent, b.acked, b.received}) {
+        text += " " + std::to_string(time == 0 ? 0 : true_ms(m, time) / 1000);
+    }
+    if (seen_[size_t(m.index)] != text) {
+        seen_[size_t(m.index)] = text;
+        note(std::string("  ") + m.name() + " (" + std::to_string(wall % 100000) + "): " + text);
+    }
 }
 
 void World::wake(Machine &m) {

@@ -144,6 +144,7 @@ public:
     // The last events, as many as fit a screen.
     std::string last_events() const;
     bool print_events = false;
+    uint32_t watched = 0; // an address whose bindings are printed with the events when they change
     std::string seconds() const;
     std::string states() const;
 
@@ -178,6 +179,9 @@ private:
     int next_connection_ = 0;
     std::array<bool, 2> cut_{{false, false}};
     std::deque<std::string> notes_;
+    std::array<std::string, 2> seen_;
+
+    void watch(Machine &m);
 
     void wake(Machine &m);
     void begin_write(Machine &m);

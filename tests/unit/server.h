@@ -219,7 +219,9 @@ public:
         }
         for (uint32_t free = failover_own_free(core_, first_, now); free > 0; free--) {
             uint32_t address = failover_next_own(core_, first_, now);
-            if (rows_.count(address) == 0 && offer(address)) {
+            auto row = rows_.find(address);
+            bool live = row != rows_.end() && row->second.ends > now.wall;
+            if (!live && offer(address)) {
                 return lease;
             }
         }
