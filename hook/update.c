@@ -469,8 +469,16 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
     }
 }
 
-/* Both have sent an update of one address before they saw the other's (3.6). True: ours stands. */
+/*
+ * Both have sent an update of one address before they saw the other's (3.6). True: ours stands. Between two of ours,
+ * where one has the lease and the other its end, only who has the lease judges: were both to, by two clocks, each might
+ * yield to the other.
+ */
 static bool duel_is_ours(const struct failover *f, const struct entry *e, const struct failover_message *m) {
+    bool one_has_it = (e->status == FAILOVER_ACTIVE) != (m->binding_status == FAILOVER_ACTIVE);
+    if (f->peer.partner_is_ours && one_has_it) {
+        return e->status != FAILOVER_ACTIVE;
+    }
     if (m->binding_status != FAILOVER_ACTIVE) {
         bool theirs = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_EXPIRED;
         return !theirs && f->peer.wire_primary;
@@ -614,7 +622,8 @@ static struct refusal accept(struct failover *f, struct entry *e, const struct f
     }
     e->update_sent = true; /* the partner knows of this lease: there is nothing to rewind */
     e->state_sent = true;
-    core_changed(f, e, is_longer_than_told(f, e, m) ? TELL_PARTNER : QUIET);
+    /* Still due: the promise here is the longer one. Its update of before is forgotten. */
+    core_changed(f, e, e->update_due || is_longer_than_told(f, e, m) ? TELL_PARTNER : QUIET);
     if (e->status == FAILOVER_FREE && needs_client(m->binding_status)) {
         balance_affinity(f, e);
     }
@@ -683,7 +692,8 @@ static struct refusal receive(struct failover *f, const struct failover_message 
         }
         return accept(f, e, m, &client);
     }
-    if (refusal.tell_ours && e->update_xid == 0) {
+    if (refusal.tell_ours) {
+        /* In a duel the partner rejects what is on its way to it: then it is sent once more. */
         core_change(f, e);
         core_changed(f, e, TELL_PARTNER);
     }

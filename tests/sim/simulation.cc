@@ -573,19 +573,33 @@ void Simulation::come_to_rest() {
     }
     clients_ask_ = false;
     world_->run_until(world_->ms + 130 * SECOND);
-    if (!world_->is_over() && stepped_ == 0) {
-        checks_->at_rest();
-    }
+    check_rest();
     // Until every lease is over and every wait.
     uint32_t lifetime = world_->machine(0).server->desired_;
-    world_->run_until(world_->ms + 2 * int64_t(lifetime) * SECOND + 3 * longest_wait() + 200 * SECOND);
+    world_->run_until(world_->ms + 2 * int64_t(lifetime) * SECOND + 3 * longest_wait() + 300 * SECOND);
+    check_rest();
+    if (!world_->is_over()) {
+        checks_->balanced();
+    }
     uint64_t before = checks_->updates();
     world_->run_until(world_->ms + 200 * SECOND);
-    if (!world_->is_over()) {
-        checks_->at_rest();
-    }
     if (!world_->is_over() && checks_->updates() != before) {
         world_->fail("S5: rebalancing goes on and on");
+    }
+}
+
+// Leases still end and addresses are given away now and then: but soon nothing is on its way any more.
+void Simulation::check_rest() {
+    int64_t limit = world_->ms + 60 * SECOND;
+    while (!world_->is_over() && !checks_->has_drained()) {
+        if (world_->ms >= limit) {
+            world_->fail("L3: the updates of " + std::string(world_->machine(0).name()) + " or " +
+                         world_->machine(1).name() + " don't drain");
+        }
+        world_->run_until(world_->ms + 50);
+    }
+    if (!world_->is_over()) {
+        checks_->of_one_mind();
     }
 }
 

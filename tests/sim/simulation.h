@@ -89,6 +89,7 @@ private:
     void take_faults_away();
     void find_back();
     void come_to_rest();
+    void check_rest();
     int64_t longest_wait() const;
 };
 
