@@ -204,6 +204,7 @@ struct entry *table_at(struct table *t, uint32_t index) {
         .index = index,
         .status = FAILOVER_FREE,
         .owner = s->flags & OWNER,
+        .generation = t->generation,
         .starts = starts,
         .sent = s->flags & SENT ? starts : 0,
         .acked = s->flags & ACKED ? starts : 0,

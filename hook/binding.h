@@ -49,10 +49,11 @@ struct entry {
     uint32_t fold_next;                  /* the next one that may be plain; see `candidate` */
     uint32_t heap;                       /* position in the heap + 1; 0: not in it */
     uint16_t ip_flags;
-    uint8_t status;    /* enum failover_binding_status */
-    uint8_t owner;     /* enum failover_owner */
-    uint8_t place;     /* enum update_place */
-    bool recorded : 1; /* differs from what an address without a record is */
+    uint8_t status;     /* enum failover_binding_status */
+    uint8_t owner;      /* enum failover_owner */
+    uint8_t place;      /* enum update_place */
+    uint8_t generation; /* see struct table */
+    bool recorded : 1;  /* differs from what an address without a record is */
     bool reserved : 1;
     bool update_due : 1;
     bool update_sent : 1;
@@ -103,6 +104,7 @@ struct table {
     uint32_t heap_count, heap_size;
     struct list updates[UPDATE_PLACES];
     uint32_t recorded;                             /* entries with that mark */
+    uint8_t generation;                            /* counts how often the partner has forgotten everything */
     uint64_t by_status[FAILOVER_BINDING_STATUSES]; /* BACKUP: free and not mine */
     uint64_t reserved;
 };

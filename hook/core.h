@@ -116,6 +116,7 @@ struct failover {
     struct peer peer;
     struct requests requests;
     uint32_t reschedule_from; /* records from this one on have the timer of an earlier state */
+    uint32_t forgot_from;     /* of records from this one on the promises of a partner that forgot aren't counted yet */
     bool made_partner_down;   /* some entry may have that mark */
     struct changes changes;
     uint32_t unacked;       /* entries with an update_xid */

@@ -77,9 +77,6 @@ static bool is_silent(const struct lease_rule *rule) {
     return rule->new_client == NOBODY_NEW && rule->renewal == NO_RENEWAL;
 }
 
-/* Seconds for which the same xid is the same transaction. */
-#define RETRANSMISSION 64
-
 /* ---- May this client have this address? -------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static bool say(struct failover_why *why, const char *format, ...) {
@@ -108,7 +105,7 @@ static bool is_repeated(const struct failover *f, const struct entry *e, const s
     bool same = e->status == FAILOVER_ACTIVE && e->granted_here && ask->xid != 0 && ask->xid == e->xid &&
                 entry_is_client(e, ask->client);
     int64_t since = f->now.wall - e->cltt;
-    return same && since >= 0 && since < RETRANSMISSION && since < (e->given - e->cltt) / 3;
+    return same && since >= 0 && since < LEASE_RULES_RETRANSMISSION && since < (e->given - e->cltt) / 3;
 }
 
 static bool may_renew(const struct failover *f, const struct entry *e, const struct failover_ask *ask,
@@ -518,6 +515,7 @@ void failover_released(struct failover *f, uint32_t address, const struct failov
     if (e == NULL || e->status != FAILOVER_ACTIVE || !entry_is_client(e, client)) {
         return;
     }
+    update_count_promise(f, e); /* of before: the release ends it */
     core_change(f, e);
     e->status = FAILOVER_RELEASED;
     e->ends = e->given = e->cltt = now.wall;
@@ -531,6 +529,7 @@ void failover_declined(struct failover *f, uint32_t address, int64_t until, stru
     if (e == NULL) {
         return;
     }
+    update_count_promise(f, e);
     core_change(f, e);
     e->status = FAILOVER_ABANDONED;
     e->starts = e->cltt = now.wall;
@@ -572,7 +571,8 @@ int64_t lease_rules_wait_over(const struct failover *f, const struct entry *e) {
 int64_t lease_rules_due(const struct failover *f, const struct entry *e) {
     bool partner_down = f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing;
     if (e->status == FAILOVER_ACTIVE) {
-        return may_expire(f) ? e->ends : INT64_MAX;
+        /* Its last second is its client's, as Kea has it too. */
+        return may_expire(f) ? time_add(e->ends, 1) : INT64_MAX;
     }
     if (e->status == FAILOVER_FREE) {
         return e->listed || e->reserved ? INT64_MAX : e->ends; /* whatever the clock has been doing since */
@@ -607,6 +607,7 @@ static void make_free(struct failover *f, struct entry *e, enum failover_owner o
 }
 
 void lease_rules_tick(struct failover *f, struct entry *e) {
+    update_count_promise(f, e);
     if (e->status == FAILOVER_FREE) {
         core_change(f, e); /* only to be listed now */
         core_changed(f, e, QUIET);

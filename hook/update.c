@@ -17,6 +17,7 @@
 #define SCAN_MAX  16384
 #define AHEAD_MAX 1024
 #define MARK_MAX  512
+#define COUNT_MAX 2048
 /* ms between two log lines about a transfer */
 #define REPORT_MS 10000
 
@@ -77,10 +78,11 @@ static void mark_sent(struct failover *f) {
 }
 
 bool update_next(struct failover *f, struct failover_message *m, struct failover_client *client) {
-    const struct entry *e = table_first_update(&f->table, QUEUED);
+    struct entry *e = table_first_update(&f->table, QUEUED);
     if (!f->peer.state_known || e == NULL || f->unacked >= f->peer.partner_max_unacked) {
         return false;
     }
+    update_count_promise(f, e);
     if (!e->update_sent || !e->state_sent) {
         mark_sent(f);
     }
@@ -133,6 +135,35 @@ static void no_longer_in_flight(struct failover *f, struct entry *e) {
 void update_forget(struct failover *f, struct entry *e) {
     no_longer_in_flight(f, e);
     settled(f, e);
+}
+
+/* ---- A partner that has forgotten ---------------------------------------------------------------------------------- */
+
+void update_count_promise(struct failover *f, struct entry *e) {
+    if (e->generation == f->table.generation) {
+        return;
+    }
+    e->generation = f->table.generation;
+    int64_t promised = time_add(e->received, core_wait_mclt(f));
+    bool may_last = e->status != FAILOVER_FREE && e->received != 0;
+    if (may_last && promised > time_max(e->ends, f->now.wall)) {
+        core_change(f, e);
+        e->ends = promised;
+        core_changed(f, e, TELL_PARTNER);
+    }
+}
+
+static bool may_count_promises(const struct failover *f) {
+    return f->forgot_from < f->table.record_count && f->sequence - f->committed < COUNT_MAX;
+}
+
+static void count_some_promises(struct failover *f) {
+    for (int n = 0; n < COUNT_MAX && may_count_promises(f); n++) {
+        struct entry *e = table_record(&f->table, f->forgot_from++);
+        if (e != NULL) {
+            update_count_promise(f, e);
+        }
+    }
 }
 
 /* ---- Requests for updates (7.3 to 7.5) --------------------------------------------------------------------------- */
@@ -289,6 +320,7 @@ void update_tick(struct failover *f) {
     if (f->requests.scanning) {
         scan(f);
     }
+    count_some_promises(f);
     report(f);
 }
 
@@ -298,6 +330,9 @@ int64_t update_deadline(const struct failover *f) {
     if (r->scanning && f->table.updates[QUEUED].count < AHEAD_MAX) {
         deadline = time_min(deadline, f->now.mono + 1); /* a pause for the clients */
     }
+    if (may_count_promises(f)) {
+        deadline = time_min(deadline, f->now.mono + 1);
+    }
     return r->answering || r->asked ? time_min(deadline, r->next_report) : deadline;
 }
 
@@ -305,6 +340,18 @@ void update_link_up(struct failover *f) {
     f->requests = (struct requests){0};
     update_requeue(f);
     mark_sent(f);
+}
+
+/*
+ * What it has told us it may have promised, to a client that had ended its lease here too: its agreement to an end
+ * before that is worth nothing any more. The MCLT from when it last served is its own to wait for, in RECOVER-WAIT.
+ *
+ * That is counted when a binding is next looked at, and of all others in portions.
+ */
+void update_partner_forgot(struct failover *f) {
+    f->table.generation++;
+    f->forgot_from = 0;
+    count_some_promises(f);
 }
 
 /* What was asked for on the link that is gone, and of what was sent on it everything. */
@@ -553,8 +600,16 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
     }
 }
 
-/* Both have sent an update of one address before they saw the other's (3.6). True: ours stands. */
+/*
+ * Both have sent an update of one address before they saw the other's (3.6). True: ours stands. Between two of ours,
+ * where one has the lease and the other its end, only who has the lease judges: were both to, by two clocks, each might
+ * yield to the other.
+ */
 static bool duel_is_ours(const struct failover *f, const struct entry *e, const struct failover_message *m) {
+    bool one_has_it = (e->status == FAILOVER_ACTIVE) != (m->binding_status == FAILOVER_ACTIVE);
+    if (f->peer.partner_is_ours && one_has_it) {
+        return e->status != FAILOVER_ACTIVE;
+    }
     if (m->binding_status != FAILOVER_ACTIVE) {
         bool theirs = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_EXPIRED;
         return !theirs && f->peer.wire_primary;
@@ -698,7 +753,8 @@ static struct refusal accept(struct failover *f, struct entry *e, const struct f
     }
     e->update_sent = true; /* the partner knows of this lease: there is nothing to rewind */
     e->state_sent = true;
-    core_changed(f, e, is_longer_than_told(f, e, m) ? TELL_PARTNER : QUIET);
+    /* Still due: the promise here is the longer one. Its update of before is forgotten. */
+    core_changed(f, e, e->update_due || is_longer_than_told(f, e, m) ? TELL_PARTNER : QUIET);
     if (e->status == FAILOVER_FREE && needs_client(m->binding_status)) {
         balance_affinity(f, e);
     }
@@ -753,6 +809,7 @@ static struct refusal receive(struct failover *f, const struct failover_message 
         warn_of_stranger(f, m->assigned_ip_address);
         return (struct refusal){FAILOVER_REJECT_ILLEGAL_IP_ADDRESS, "unknown IP address", false};
     }
+    update_count_promise(f, e);
     struct failover_client client;
     get_client(m, &client);
     if (e->update_xid != 0 && duel_is_ours(f, e, m)) {
@@ -767,7 +824,8 @@ static struct refusal receive(struct failover *f, const struct failover_message 
         }
         return accept(f, e, m, &client);
     }
-    if (refusal.tell_ours && e->update_xid == 0) {
+    if (refusal.tell_ours) {
+        /* In a duel the partner rejects what is on its way to it: then it is sent once more. */
         core_change(f, e);
         core_changed(f, e, TELL_PARTNER);
     }

@@ -44,6 +44,10 @@ void update_tick(struct failover *f);
 int64_t update_deadline(const struct failover *f);
 
 void update_link_up(struct failover *f);
+/* The partner has lost its database: what it may have promised is counted as promised. */
+void update_partner_forgot(struct failover *f);
+/* The same for one binding, where that is outstanding: to be called before its end is acted upon. */
+void update_count_promise(struct failover *f, struct entry *e);
 void update_link_down(struct failover *f);
 
 #ifdef __cplusplus
