@@ -15,7 +15,8 @@
 #define APPLICATION_ID 1262899030
 #define SCHEMA_VERSION 1
 /*
- * ms: commits are grouped over this time, or until so many records wait; and tried again after that one when they fail.
+ * ms: commits of bindings are grouped over this time, or until so many wait; and tried again after that one when they
+ * fail.
  * A commit costs some twenty system calls, however much is in it.
  */
 #define GROUP_MS      10
@@ -39,6 +40,7 @@ struct batch {
     uint32_t *index; /* item + 1, by hash; 0: empty */
     size_t index_size;
     uint64_t *sequences; /* latest, by relationship */
+    bool hurried;        /* has the record of a relationship: the partner waits to hear of its state */
 };
 
 struct failover_store {
@@ -640,7 +642,8 @@ static void notify(struct failover_store *s) {
 }
 
 static bool hurries(const struct failover_store *s) {
-    return s->stopping || s->urgent || (!s->failing && s->batch.count >= GROUP_RECORDS);
+    bool hurried = s->batch.hurried || s->batch.count >= GROUP_RECORDS;
+    return s->stopping || s->urgent || (hurried && !s->failing);
 }
 
 /* More records may come meanwhile; only a hurry ends it. */
@@ -750,6 +753,7 @@ static void put(struct failover_store *s, const struct item *item, uint64_t sequ
         if (sequence > s->batch.sequences[item->relationship]) {
             s->batch.sequences[item->relationship] = sequence;
         }
+        s->batch.hurried = s->batch.hurried || item->kind == RECORD;
         if (s->idle || hurries(s) != hurried) {
             s->idle = false; /* one signal is enough */
             pthread_cond_signal(&s->changed);

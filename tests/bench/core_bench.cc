@@ -173,7 +173,10 @@ struct Pair {
                 receive([&] { failover_received(other->core, CONNECTION, buffer, size, now); });
                 other->drainLeases();
             }
-            busy = busy || failover_deadline(x->core) <= now.mono;
+            if (failover_deadline(x->core) <= now.mono + 1) {
+                now.mono++; // the next portion comes after a pause
+                busy = true;
+            }
         }
         return busy;
     }
