@@ -15,11 +15,12 @@
 #define APPLICATION_ID 1262899030
 #define SCHEMA_VERSION 1
 /*
- * ms: commits of bindings are grouped over this time, or until so many wait; and tried again after that one when they
- * fail.
- * A commit costs some twenty system calls, however much is in it.
+ * ms: commits of bindings are grouped over this time for each that the last commit had, within these bounds, or until so
+ * many wait: under load a commit costs some twenty system calls, however much is in it, and without load there is no
+ * reason to wait. They are tried again after that time when they fail.
  */
-#define GROUP_MS      10
+#define GROUP_MS      2
+#define GROUP_MAX_MS  10
 #define GROUP_RECORDS 64
 #define RETRY_MS      1000
 
@@ -59,6 +60,7 @@ struct failover_store {
     bool lost; /* a record, for lack of memory */
     struct failover_why failure;
     struct batch batch;
+    size_t last;    /* records in the last commit */
     uint64_t *done; /* committed sequence, by relationship */
 };
 
@@ -716,6 +718,7 @@ static void commit_once(struct failover_store *s) {
         return;
     }
     struct failover_why why = {""};
+    s->last = batch.count;
     s->urgent = false;
     pthread_mutex_unlock(&s->mutex);
     bool sound = write_batch(s, &batch, &why);
@@ -734,7 +737,8 @@ static void *writer(void *context) {
             continue;
         }
         commit_once(s);
-        rest(s, s->failing ? RETRY_MS : GROUP_MS);
+        size_t group = s->last * GROUP_MS < GROUP_MAX_MS ? s->last * GROUP_MS : GROUP_MAX_MS;
+        rest(s, s->failing ? RETRY_MS : (int)group);
     }
     commit_once(s);
     if (s->failing) {

@@ -38,7 +38,8 @@ from client import Ack, Silence
 from compare import differences, view
 from conversation import IP_FLAGS, Conversation, violations
 from hook import (DATABASE, addresses_of, binding, ends, force, locked, log_lines, near, owned, pair_config, pending, pool, roles,
-                  serve, small, states, status, wait_known, wait_quiet, wait_states, wait_time, wipe)
+                  serve, small, states, status, wait_known, wait_quiet, wait_states, wait_time, wait_written,
+                  wipe)
 from load import Load
 from packet import load_balance_bucket, mac_bytes
 from partner import (ADDRESSES_TRANSFERRED, BNDACK, BNDUPD, CLIENT_ID, CONNECT, CONNECTACK, DISCONNECT, HARDWARE, POOLREQ,
@@ -311,6 +312,7 @@ def test_we_are_killed_and_return(mixed):
     client = pair.bed.client(pair.role)
     lease = client.dora(pair.ours)
     pair.wait_known_by_both(lease)
+    wait_written(pair.ours, lease.address)
     pair.ours.kill9()
     pair.theirs.wait_state("communications-interrupted")
     renewed = client.renew(lease, pair.theirs)

@@ -438,7 +438,8 @@ def test_statistics_of_a_declined_address(bed, library):
         assert [offer.address != lease.address for offer in other.discover(hint=lease.address, secs=10, to=server)] == [
             True]
         assert isinstance(other.init_reboot(lease.address, to=server), Nak)
-    wait_until(lambda: binding(secondary, lease.address)["binding-state"] == "FREE", 10, "the probation is over")
+    wait_until(lambda: binding(secondary, lease.address)["binding-state"] == "FREE", 15,
+               "the probation is over, and the lease of before")
     assert time.time() >= declined + 2
     wait_counters((0, 0), *pair)
     for server in pair:
