@@ -413,14 +413,17 @@ void table_take_nobodys(struct table *t, enum failover_owner owner) {
     uint64_t free = 0;
     for (uint32_t i = 0; i < t->entry_count; i++) {
         struct slot *s = &t->slots[i];
-        if (!(s->flags & HAS_ENTRY)) {
-            free += (s->flags & OWNER) == FAILOVER_NOBODY;
-            s->flags = (uint16_t)((s->flags & OWNER) == FAILOVER_NOBODY ? s->flags | owner : s->flags);
-            continue;
+        if ((s->flags & (HAS_ENTRY | OWNER)) == FAILOVER_NOBODY) {
+            s->flags = (uint16_t)(s->flags | owner);
+            free++;
         }
-        struct entry *e = entry_of(t, s->record);
-        free += e->owner == FAILOVER_NOBODY && e->status == FAILOVER_FREE;
-        e->owner = (uint8_t)(e->owner == FAILOVER_NOBODY ? owner : e->owner);
+    }
+    for (uint32_t i = 0; i < t->record_count; i++) {
+        struct entry *e = table_record(t, i);
+        if (e != NULL && e->owner == FAILOVER_NOBODY) {
+            free += e->status == FAILOVER_FREE;
+            e->owner = (uint8_t)owner;
+        }
     }
     if (owner == FAILOVER_MINE) {
         t->by_status[FAILOVER_BACKUP] -= free;

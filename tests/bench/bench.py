@@ -53,11 +53,11 @@ class Bench:
         for repetition in range(1, (repetitions or self.options.repetitions) + 1):
             order = [(name, start) for name, start in variants.items() if not wanted or name in wanted]
             for name, start in order if repetition % 2 else reversed(order):
-                with Testbed() as bed:
-                    try:
+                try:
+                    with Testbed() as bed:
                         measure(bed, name, start, repetition)
-                    except Exception as error:      # one set-up that fails must not end a run of hours
-                        self.note("failed", name, repetition, error=f"{type(error).__name__}: {error}"[:400])
+                except Exception as error:      # one set-up that fails must not end a run of hours
+                    self.note("failed", name, repetition, error=f"{type(error).__name__}: {error}"[:400])
 
     def seconds(self, normal, quick):
         return quick if self.quick else normal
@@ -290,7 +290,7 @@ class Bench:
             server, partner = setup.servers
             partner.stop(60)
             times = []
-            with Crowd(bed, self.seconds(200, 100), patient=False) as crowd:
+            with Crowd(bed, 1000, patient=False) as crowd:
                 for _ in range(5):
                     wait_until(lambda: status(server)["link"] != "up", 60, "the link is down")
                     force(server, "shutdown", override=True)

@@ -222,16 +222,14 @@ class Crowd:
     def _run(self):
         while not self._stop.is_set():
             now = time.monotonic()
-            if len(self.clients) < (now - self.began) * self.rate:
+            while len(self.clients) < (now - self.began) * self.rate:
                 client = Client(next(self._number) + int(time.time()) % 65536 * 65536, now)
                 self.clients.append(client)
                 self._waiting[client.xid] = client
                 self._send(client, now)
-            for client in [one for one in self._waiting.values() if now >= one.again]:
-                if self.patient:
+            if self.patient:
+                for client in [one for one in self._waiting.values() if now >= one.again]:
                     self._send(client, now)
-                else:
-                    del self._waiting[client.xid]
             until = self.began + len(self.clients) / self.rate
             while select.select([self._socket], [], [], max(0, min(until - time.monotonic(), 0.05)))[0]:
                 self._receive(time.monotonic())

@@ -14,7 +14,7 @@ from kea import ControlAgent, kea_hook, subnet
 from process import wait_until
 from testbed import LINK_ADDRESSES
 
-PREFIX = "10.64.0.0/12"         # of which 10.64.0.0/16 holds the servers
+PREFIX = "10.64.0.0/11"         # of which 10.64.0.0/16 holds the servers
 FIRST = ipaddress.IPv4Address("10.65.0.0")
 HA_PORT = 8001                  # of its own listeners; the control agents have 8000
 MCLT = 600
