@@ -114,6 +114,11 @@ void Checks::by_owner(Machine &m, const Client &c, const failover_binding &befor
     if (is_excepted() || waited || m.state() == FAILOVER_PARTNER_DOWN || wiped_[y.index] || reserved) {
         return; // in PARTNER-DOWN the waits count, not what the partner has heard of
     }
+    failover_state state = y.runs() && y.state() != FAILOVER_STARTUP ? y.state() : y.state_on_disk();
+    bool serves = state == FAILOVER_NORMAL || state == FAILOVER_COMMUNICATIONS_INTERRUPTED;
+    if (!serves) {
+        return; // it has to ask for everything before it does
+    }
     failover_binding theirs = known_by(y, lease.address, false);
     bool theirs_free = theirs.status == FAILOVER_FREE && theirs.owner == FAILOVER_MINE;
     bool theirs_bound = theirs.status == FAILOVER_ACTIVE && !failover_same_client(&theirs.client, &c.id) &&
