@@ -41,10 +41,7 @@ static void build(struct failover *f, const struct entry *e, struct failover_mes
         m->ip_flags = e->ip_flags;
         failover_put(m, FAILOVER_OPT_IP_FLAGS);
     }
-    if (e->status == FAILOVER_ABANDONED) {
-        return; /* 7.1: an abandoned address is nobody's */
-    }
-    entry_get_client(e, client);
+    entry_get_client(e, client); /* 7.1: an abandoned address is nobody's */
     if (client->id_length > 0) {
         m->client_identifier = (struct failover_bytes){client->id, client->id_length};
         failover_put(m, FAILOVER_OPT_CLIENT_IDENTIFIER);
@@ -106,7 +103,7 @@ void update_forget(struct failover *f, struct entry *e) {
 /* ---- Requests for updates (7.3 to 7.5) --------------------------------------------------------------------------- */
 
 void update_ask(struct failover *f, enum failover_message_type type) {
-    if (f->peer.link == NULL || f->requests.asked || f->requests.ask_pending) {
+    if (f->requests.asked || f->requests.ask_pending) {
         return;
     }
     f->requests.ask_pending = true;
@@ -168,18 +165,18 @@ void update_request_received(struct failover *f, const struct failover_message *
 
 uint32_t update_close(struct failover *f) {
     struct requests *r = &f->requests;
-    for (uint32_t i = 0; i < f->table.entry_count && !r->closing; i++) {
+    if (r->closing) {
+        return r->outstanding;
+    }
+    r->closing = true;
+    for (uint32_t i = 0; i < f->table.entry_count; i++) {
         struct entry *e = &f->table.entries[i];
         if (e->update_due && !e->unwanted && !e->requested) {
             e->requested = true;
             r->outstanding++;
         }
     }
-    if (!r->closing) {
-        r->closing = true;
-        update_requeue(f);
-        core_reschedule_all(f);
-    }
+    update_requeue(f);
     return r->outstanding;
 }
 
@@ -210,7 +207,7 @@ void update_link_up(struct failover *f) {
     update_requeue(f);
     for (uint32_t i = f->table.queue.head; i != NO_ENTRY; i = f->table.entries[i].queue_next) {
         struct entry *e = &f->table.entries[i];
-        if (!e->update_sent || !e->state_sent) {
+        if (!e->state_sent) {
             /* From here on it may have been sent, and a crash must not forget that. */
             e->update_sent = true;
             e->state_sent = true;
@@ -226,9 +223,7 @@ void update_link_down(struct failover *f) {
         struct entry *e = &f->table.entries[i];
         e->requested = e->unwanted = false;
         no_longer_in_flight(f, e);
-        if (!e->update_due) {
-            table_unqueue(&f->table, e);
-        }
+        table_unqueue(&f->table, e);
     }
     update_requeue(f);
     core_reschedule_all(f);
@@ -250,7 +245,7 @@ static void rejected(struct failover *f, struct entry *e, const struct failover_
         table_queue(&f->table, e);
     }
     e->unwanted = m->reject_reason == FAILOVER_REJECT_ILLEGAL_IP_ADDRESS;
-    if (f->peer.partner_is_ours && !e->unwanted) {
+    if (f->peer.partner_is_ours) {
         f->next_retry = time_min(f->next_retry, f->now.mono + RETRY_MS);
     }
 }
@@ -286,8 +281,7 @@ static void accepted(struct failover *f, struct entry *e) {
 }
 
 void update_acked(struct failover *f, const struct failover_message *m) {
-    struct entry *e =
-        failover_has(m, FAILOVER_OPT_ASSIGNED_IP_ADDRESS) ? table_find(&f->table, m->assigned_ip_address) : NULL;
+    struct entry *e = table_find(&f->table, m->assigned_ip_address);
     if (e == NULL || e->update_xid == 0 || e->update_xid != m->xid) {
         core_log(f, FAILOVER_DEBUG, "BNDACK that answers no update of this connection is ignored");
         return;
@@ -347,8 +341,7 @@ static bool is_living(const struct failover *f, const struct entry *e) {
 
 /* The partner knows the lease to its promised end, and its clock may say that this is reached. */
 static bool ends_by_its_clock(const struct failover *f, const struct entry *e, const struct failover_message *m) {
-    bool knows = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) && m->lease_expiration_time >= e->ends;
-    return knows && time_add(e->ends, -core_skew(f) - 1) <= f->now.wall;
+    return m->lease_expiration_time >= e->ends && time_add(e->ends, -core_skew(f) - 1) <= f->now.wall;
 }
 
 static bool ends_lease(uint8_t status) {
@@ -360,17 +353,16 @@ static bool ends_lease(uint8_t status) {
  * itself, and no RELEASE: but that is when a released lease ends.
  */
 static int64_t last_transaction(const struct failover *f, const struct failover_message *m) {
-    int64_t cltt = failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME) ? m->client_last_transaction_time : 0;
-    bool released = m->binding_status == FAILOVER_RELEASED && failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) &&
-                    m->lease_expiration_time <= f->now.wall + core_skew(f) + UNCERTAIN;
+    int64_t cltt = m->client_last_transaction_time;
+    bool released =
+        m->binding_status == FAILOVER_RELEASED && m->lease_expiration_time <= f->now.wall + core_skew(f) + UNCERTAIN;
     return released ? time_max(cltt, m->lease_expiration_time) : cltt;
 }
 
 /* Their client's last transaction is not before ours: equal counts, since dhcpd doesn't tell those it answers from its
  * cache (3.6). */
 static bool not_earlier(const struct failover *f, const struct failover_message *m, int64_t than) {
-    int64_t theirs = last_transaction(f, m);
-    return theirs != 0 ? time_add(theirs, core_skew(f) + UNCERTAIN + 1) >= than : than == 0;
+    return time_add(last_transaction(f, m), core_skew(f) + UNCERTAIN + 1) >= than;
 }
 
 /*
@@ -379,10 +371,9 @@ static bool not_earlier(const struct failover *f, const struct failover_message 
  * the two.
  */
 static bool certainly_later(const struct failover *f, const struct failover_message *m, int64_t than) {
-    int64_t theirs = last_transaction(f, m);
     /* A clock that seems behind may only be a slow link. */
-    int64_t ahead = f->record.skew > 0 ? f->record.skew : 0;
-    return theirs != 0 && time_add(theirs, -ahead - UNCERTAIN) >= than;
+    int64_t ahead = time_max(f->record.skew, 0);
+    return time_add(last_transaction(f, m), -ahead - UNCERTAIN) >= than;
 }
 
 /* A lease that is promised ahead outlives what is held of an ended one, unless its own client has ended it. */
@@ -461,8 +452,8 @@ static bool duel_is_ours(const struct failover *f, const struct entry *e, const 
     if (e->status != FAILOVER_ACTIVE) {
         return false;
     }
-    int64_t cltt = failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME) ? m->client_last_transaction_time : 0;
-    return e->cltt == cltt ? f->peer.wire_primary : e->cltt > cltt;
+    int64_t cltt = m->client_last_transaction_time;
+    return f->peer.wire_primary ? e->cltt >= cltt : e->cltt > cltt;
 }
 
 static bool needs_client(uint8_t status) {
@@ -470,8 +461,7 @@ static bool needs_client(uint8_t status) {
 }
 
 static struct refusal check_information(const struct failover_message *m) {
-    bool status = failover_has(m, FAILOVER_OPT_BINDING_STATUS) && m->binding_status >= FAILOVER_FREE &&
-                  m->binding_status < FAILOVER_BINDING_STATUSES;
+    bool status = m->binding_status >= FAILOVER_FREE && m->binding_status < FAILOVER_BINDING_STATUSES;
     if (!failover_has(m, FAILOVER_OPT_ASSIGNED_IP_ADDRESS) || !status) {
         return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing binding information", false};
     }
