@@ -327,7 +327,6 @@ static const uint8_t checks[FAILOVER_BINDING_STATUSES][FAILOVER_BINDING_STATUSES
 struct refusal {
     enum failover_reject_reason reason; /* 0: accepted */
     const char *text;
-    bool tell_ours; /* the partner shall hear what is held here */
 };
 
 static const struct refusal no_refusal = {0};
@@ -393,7 +392,7 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
                                          const struct failover_client *client) {
     if (is_living(f, e) && ends_lease(m->binding_status) && !ends_by_its_clock(f, e, m)) {
         return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,
-                                "the lease has been promised for longer", true};
+                                "the lease has been promised for longer"};
     }
     switch (checks[e->status][m->binding_status]) {
     case LATER_CLTT: {
@@ -404,26 +403,26 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
         if ((later && !released_by_other) || still_promised(f, e, m, other_client)) {
             return no_refusal;
         }
-        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
     }
     case AFTER_STATE:
         if (not_earlier(f, m, e->starts)) {
             return no_refusal;
         }
-        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
     case NOT_RENEWED:
         /* A dhcpd doesn't say when it was. */
         if (!f->peer.partner_is_ours || !is_living(f, e) || not_earlier(f, m, e->cltt)) {
             return no_refusal;
         }
-        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
     case SAME_CLIENT:
         if (!is_living(f, e) || entry_is_client(e, client)) {
             return no_refusal;
         }
         if (m->lease_expiration_time <= f->now.wall) {
             /* A lease of long ago, from who was silent when it ended: no clash, and not for a secondary to accept. */
-            return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+            return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
         }
         if (!e->granted_here || e->xid == 0) {
             return no_refusal; /* the partner gave it, took it back and gave it on before it told us of either */
@@ -432,12 +431,12 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
         if (!f->peer.wire_primary) {
             return no_refusal;
         }
-        return (struct refusal){FAILOVER_REJECT_FATAL_CONFLICT, "address in use by other client", true};
+        return (struct refusal){FAILOVER_REJECT_FATAL_CONFLICT, "address in use by other client"};
     case PROBATION:
         if (e->ends <= f->now.wall) {
             return no_refusal;
         }
-        return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION, "the address is abandoned", true};
+        return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION, "the address is abandoned"};
     default:
         return no_refusal;
     }
@@ -463,18 +462,17 @@ static bool needs_client(uint8_t status) {
 static struct refusal check_information(const struct failover_message *m) {
     bool status = m->binding_status >= FAILOVER_FREE && m->binding_status < FAILOVER_BINDING_STATUSES;
     if (!failover_has(m, FAILOVER_OPT_ASSIGNED_IP_ADDRESS) || !status) {
-        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing binding information", false};
+        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing binding information"};
     }
     if (m->client_hardware_address.length > FAILOVER_HARDWARE_MAX ||
         m->client_identifier.length > FAILOVER_CLIENT_ID_MAX) {
-        return (struct refusal){FAILOVER_REJECT_UNKNOWN_REASON, "client hardware address or identifier too long",
-                                false};
+        return (struct refusal){FAILOVER_REJECT_UNKNOWN_REASON, "client hardware address or identifier too long"};
     }
     if (needs_client(m->binding_status) && m->client_hardware_address.length < 2) {
-        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing client-hardware-address", false};
+        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing client-hardware-address"};
     }
     if (m->binding_status == FAILOVER_ACTIVE && !failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME)) {
-        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing lease-expiration-time", false};
+        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing lease-expiration-time"};
     }
     return no_refusal;
 }
@@ -500,11 +498,8 @@ static void take_times(struct entry *e, const struct failover_message *m) {
     if (failover_has(m, FAILOVER_OPT_POTENTIAL_EXPIRATION_TIME)) {
         e->received = e->acked = m->potential_expiration_time;
     }
-    if (failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME)) {
-        e->cltt = time_max(e->cltt, m->client_last_transaction_time);
-    }
-    e->ip_flags =
-        failover_has(m, FAILOVER_OPT_IP_FLAGS) ? m->ip_flags & (FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP) : 0;
+    e->cltt = time_max(e->cltt, m->client_last_transaction_time);
+    e->ip_flags = m->ip_flags & (FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP);
 }
 
 static void become_active(struct failover *f, struct entry *e, const struct failover_message *m, bool same) {
@@ -514,10 +509,10 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
     e->status = FAILOVER_ACTIVE;
     int64_t theirs = m->lease_expiration_time;
     /* Where both have answered one request, the client may have taken either. */
-    bool ours_may_be_last = same && e->granted_here && !certainly_later(f, m, e->cltt);
+    bool ours_may_be_last = e->granted_here && !certainly_later(f, m, e->cltt);
     e->given = ours_may_be_last ? time_max(e->given, theirs) : theirs;
     /* Design, rule 2: a shorter renewal at the partner moves no promised end. */
-    e->ends = same ? time_max(e->ends, theirs) : theirs;
+    e->ends = time_max(e->ends, theirs);
     /* Whose clock cltt is in: the later of the two grants counts. */
     e->granted_here = e->granted_here && e->cltt > m->client_last_transaction_time;
     take_times(e, m);
@@ -528,23 +523,20 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
 }
 
 static void become_free(struct failover *f, struct entry *e, const struct failover_message *m) {
-    bool gift = m->binding_status == FAILOVER_FREE || m->binding_status == FAILOVER_BACKUP;
-    enum failover_binding_status whose = gift ? m->binding_status : FAILOVER_FREE;
     e->status = FAILOVER_FREE;
-    e->owner = (uint8_t)balance_from_wire(f, whose);
+    e->owner = (uint8_t)balance_from_wire(f, m->binding_status == FAILOVER_BACKUP ? FAILOVER_BACKUP : FAILOVER_FREE);
     /* dhcpd tells a future end with addresses that it has offered: nobody gets them before (3.2). RESET has none. */
-    bool has_end = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) && m->binding_status != FAILOVER_RESET;
-    e->ends = has_end && m->lease_expiration_time != FAILOVER_TIME_INFINITE ? m->lease_expiration_time : 0;
+    bool has_end = m->binding_status != FAILOVER_RESET && m->lease_expiration_time != FAILOVER_TIME_INFINITE;
+    e->ends = has_end ? m->lease_expiration_time : 0;
     e->update_due = false;
     take_times(e, m);
     forget_promise(f, e);
 }
 
-static void become_abandoned(struct failover *f, struct entry *e, const struct failover_message *m) {
-    /* Its client may have had it from us again since; the later of two probations counts. */
-    int64_t held = is_living(f, e) || e->status == FAILOVER_ABANDONED ? e->ends : f->now.wall;
+static void become_abandoned(struct entry *e, const struct failover_message *m) {
     e->status = FAILOVER_ABANDONED;
-    e->ends = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) ? time_max(m->lease_expiration_time, held) : held;
+    /* Its client may have had it from us again since; the later of two probations counts. */
+    e->ends = time_max(e->ends, m->lease_expiration_time);
     e->update_due = false;
     take_times(e, m);
 }
@@ -559,8 +551,7 @@ static bool take_client(struct entry *e, const struct failover_message *m, const
     if (m->binding_status == FAILOVER_ABANDONED) {
         return entry_set_client(e, NULL);
     }
-    bool keeps = client->hardware_length == 0 && m->binding_status != FAILOVER_ACTIVE;
-    return keeps || entry_set_client(e, client);
+    return client->hardware_length == 0 || entry_set_client(e, client);
 }
 
 static struct refusal accept(struct failover *f, struct entry *e, const struct failover_message *m,
@@ -572,7 +563,7 @@ static struct refusal accept(struct failover *f, struct entry *e, const struct f
     core_change(f, e);
     if (!take_client(e, m, client)) {
         core_changed(f, e, QUIET);
-        return (struct refusal){FAILOVER_REJECT_UNSPECIFIED, "out of memory", false};
+        return (struct refusal){FAILOVER_REJECT_UNSPECIFIED, "out of memory"};
     }
     if (was_active && !(same && m->binding_status == FAILOVER_ACTIVE)) {
         core_lease_remove(f, e, &holder, e->cltt);
@@ -581,7 +572,7 @@ static struct refusal accept(struct failover *f, struct entry *e, const struct f
         become_active(f, e, m, same);
         lease_rules_partner_answered(f, client);
     } else if (m->binding_status == FAILOVER_ABANDONED) {
-        become_abandoned(f, e, m);
+        become_abandoned(e, m);
     } else {
         become_free(f, e, m);
     }
@@ -614,11 +605,9 @@ static void answer(struct failover *f, const struct failover_message *m, struct 
 /* Ours stands in a duel; but what the partner promised the same client is promised. */
 static void learn_longer_promise(struct failover *f, struct entry *e, const struct failover_message *m,
                                  const struct failover_client *client) {
-    bool longer = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_ACTIVE &&
-                  m->lease_expiration_time > e->ends && entry_is_client(e, client);
-    if (longer) {
+    if (m->binding_status == FAILOVER_ACTIVE && entry_is_client(e, client)) {
         core_change(f, e);
-        e->ends = m->lease_expiration_time;
+        e->ends = time_max(e->ends, m->lease_expiration_time);
         core_changed(f, e, QUIET);
     }
 }
@@ -640,14 +629,14 @@ static struct refusal receive(struct failover *f, const struct failover_message 
     struct entry *e = table_find(&f->table, m->assigned_ip_address);
     if (e == NULL) {
         warn_of_stranger(f, m->assigned_ip_address);
-        return (struct refusal){FAILOVER_REJECT_ILLEGAL_IP_ADDRESS, "unknown IP address", false};
+        return (struct refusal){FAILOVER_REJECT_ILLEGAL_IP_ADDRESS, "unknown IP address"};
     }
     struct failover_client client;
     get_client(m, &client);
     if (e->update_xid != 0 && duel_is_ours(f, e, m)) {
         learn_longer_promise(f, e, m, &client);
         return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,
-                                "incoming update is less critical than outgoing update", false};
+                                "incoming update is less critical than outgoing update"};
     }
     refusal = check_against_held(f, e, m, &client);
     if (refusal.reason == 0) {
@@ -656,7 +645,8 @@ static struct refusal receive(struct failover *f, const struct failover_message 
         }
         return accept(f, e, m, &client);
     }
-    if (refusal.tell_ours && e->update_xid == 0) {
+    if (e->update_xid == 0) {
+        /* The partner shall hear what is held here. */
         core_change(f, e);
         core_changed(f, e, TELL_PARTNER);
     }

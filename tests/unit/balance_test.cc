@@ -203,6 +203,7 @@ TEST_F(Balance, AllFreeAddressesAreOwnedByOneServerThroughAnInterruption) {
     }
     ASSERT_EQ(Lease::ACK, dora(*p, make_client(1)).kind);
     ASSERT_EQ(Lease::ACK, dora(*s, make_client(2)).kind);
+    EXPECT_EQ(INT64_MAX, balance_deadline(p->core_)) << "a lease doesn't wake it either";
     uint32_t before = moved();
     pass(1000);
     EXPECT_EQ(before, moved()) << "nobody gives anything away while nobody listens";
@@ -740,6 +741,19 @@ TEST_F(BalanceWire, BalanceIsRunWhenItIsDue) {
     EXPECT_GT(balance_deadline(x->core_), now.mono);
 }
 
+// A list may lie for 15 % of the time for which its oldest address has, and the own one for twice that.
+TEST_F(BalanceWire, TheShorterOfBothListsDecides) {
+    for (int64_t mine : {-400, -1000}) {
+        make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
+        for (uint32_t n = 0; n < 20; n++) {
+            had(n, n < 10 ? FAILOVER_MINE : FAILOVER_PARTNERS, nullptr);
+            x->bindings_[POOL_FIRST + n].starts = now.wall + (n < 10 ? mine : -1000);
+        }
+        meet();
+        EXPECT_EQ(now.mono + (mine == -400 ? 120000 : 150000), balance_deadline(x->core_));
+    }
+}
+
 TEST_F(BalanceWire, BalanceWaitsForTheMinimumInterval) {
     make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
     meet();
@@ -936,6 +950,21 @@ TEST_F(BalanceWire, APartnersGiftIsOursOnceItIsAccepted) {
         EXPECT_EQ(11u, failover_own_free(x->core_, POOL_FIRST, now));
         EXPECT_GT(bind(make_client(1), POOL_FIRST + 15), 0u);
     }
+}
+
+// What the partner gives is not its own client's to have back: it would go to and fro.
+TEST_F(BalanceWire, AGiftIsKeptWhoeverHadItLast) {
+    make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
+    meet();
+    failover_client c = client_of(FAILOVER_SECONDARY, 0);
+    EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + 15, FAILOVER_FREE, &c, 0, now.wall, now.wall)));
+    EXPECT_EQ(FAILOVER_MINE, x->binding(POOL_FIRST + 15).owner);
+    EXPECT_TRUE(in(link).empty());
+    EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &c, now.wall + 60, now.wall, now.wall, now.wall)));
+    EXPECT_EQ(FAILOVER_MINE, x->binding(POOL_FIRST + 15).owner) << "a lease is no gift";
+    EXPECT_TRUE(in(link).empty());
+    EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + 15, FAILOVER_RELEASED, &c, now.wall, now.wall, now.wall, now.wall)));
+    EXPECT_EQ(FAILOVER_PARTNERS, x->binding(POOL_FIRST + 15).owner) << "affinity is for what comes free";
 }
 
 // A dhcpd tells a future end with addresses that it has offered.

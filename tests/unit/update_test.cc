@@ -3,9 +3,11 @@
 // Binding updates: what is sent for each event, what is accepted from the partner, duels, and requests for
 // updates.
 #include <random>
+#include <set>
 
 #include "core.h"
 #include "partner.h"
+#include "peer.h"
 #include "update.h"
 
 using namespace failover_test;
@@ -575,6 +577,46 @@ TEST_F(Update, AcceptedActive) {
     EXPECT_EQ(t + 60, x->bindings_[POOL_FIRST + 15].ends) << "and it is on disk";
 }
 
+TEST_F(Update, WhatAnUpdateDoesNotSayStays) {
+    start_normal(S);
+    int64_t t = now.wall;
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, t + 3630, t - 1, t)));
+    Message less = bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, 0, 0);
+    less.without(FAILOVER_OPT_POTENTIAL_EXPIRATION_TIME).without(FAILOVER_OPT_START_TIME_OF_STATE);
+    ASSERT_EQ(ACCEPTED, verdict(less));
+    failover_binding b = x->binding(POOL_FIRST + 15);
+    EXPECT_EQ(t + 3630, b.received);
+    EXPECT_EQ(t + 3630, b.acked);
+    EXPECT_EQ(t - 1, b.starts);
+    EXPECT_EQ(t, b.cltt);
+}
+
+// Only the clock may be wrong, and only by as much as a connection allows.
+TEST_F(Update, NothingHasHappenedInTheFuture) {
+    start_normal(S);
+    int64_t later = now.wall + 1000000;
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, later, later, later, later)));
+    EXPECT_LE(x->binding(POOL_FIRST + 15).cltt, now.wall + SKEW_LIMIT);
+    EXPECT_LE(x->binding(POOL_FIRST + 15).starts, now.wall + SKEW_LIMIT);
+    EXPECT_EQ(later, x->binding(POOL_FIRST + 15).ends) << "a promise may well be";
+}
+
+// Kea's row is put or goes once for what happens, not to and fro: statistics and DNS follow it.
+TEST_F(Update, ARowGoesOnlyWithItsLease) {
+    start_normal(S);
+    int64_t t = now.wall;
+    auto removals_by = [&](failover_binding_status status, const failover_client *client, int64_t end) {
+        int before = x->removals_;
+        EXPECT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, status, client, end, t, t, t)));
+        return x->removals_ - before;
+    };
+    EXPECT_EQ(0, removals_by(FAILOVER_ACTIVE, &one, t + 60));
+    EXPECT_EQ(0, removals_by(FAILOVER_ACTIVE, &one, t + 90)) << "a renewal";
+    EXPECT_EQ(1, removals_by(FAILOVER_ACTIVE, &two, t + 90)) << "another client";
+    EXPECT_EQ(1, removals_by(FAILOVER_RELEASED, &two, t));
+    EXPECT_EQ(0, removals_by(FAILOVER_BACKUP, &two, t)) << "a gift";
+}
+
 TEST_F(Update, AcceptedEndsAreTheirsWhoseFreeAddressItBecomes) {
     start_normal(S);
     int64_t t = now.wall;
@@ -616,21 +658,118 @@ TEST_F(Update, AcceptedGiftWithAnEndAheadIsKeptBackUntilThen) {
 TEST_F(Update, AFreeAddressIsToldWithNoPromiseAhead) {
     start_normal(P);
     ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_FREE, nullptr, now.wall + 120, now.wall, now.wall)));
-    bind(one, POOL_FIRST);
-    send(bndack(take_update())); // promised for an hour
+    for (uint32_t n : {0u, 1u}) {
+        bind(one, POOL_FIRST + n);
+        send(bndack(take_update())); // promised for an hour
+    }
     release(one, POOL_FIRST);
     send(bndack(take_update()));
-    ASSERT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status);
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 1, FAILOVER_RELEASED, &one, now.wall + 1, now.wall + 1, now.wall,
+                                       now.wall + 6)));
+    std::set<uint32_t> free{POOL_FIRST, POOL_FIRST + 1, POOL_FIRST + 15}, told;
+    for (uint32_t address : free) {
+        ASSERT_EQ(FAILOVER_FREE, x->binding(address).status) << address - POOL_FIRST;
+    }
     send(Message(FAILOVER_UPDREQALL, 5));
-    int told = 0;
     for (Received &r : all_updates()) {
-        if (r.m.assigned_ip_address == POOL_FIRST || r.m.assigned_ip_address == POOL_FIRST + 15) {
-            told++;
+        if (free.count(r.m.assigned_ip_address) > 0) {
+            told.insert(r.m.assigned_ip_address);
             EXPECT_LE(r.m.potential_expiration_time, now.wall) << r.m.assigned_ip_address - POOL_FIRST;
         }
     }
-    EXPECT_EQ(2, told);
+    EXPECT_EQ(free, told);
 }
+
+TEST_F(Update, EndsThatAreNone) {
+    start_normal(P);
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_FREE, nullptr, FAILOVER_TIME_INFINITE, 0, now.wall)));
+    EXPECT_EQ(11u, x->own_free(now)) << "a free address can't be kept back for ever";
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 16, FAILOVER_RESET, nullptr, now.wall + 500, 0, now.wall)));
+    EXPECT_EQ(12u, x->own_free(now)) << "the operator's word has no end";
+}
+
+TEST_F(Update, AFreeAddressKeepsItsLastClientWhereNoneIsTold) {
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    send(bndack(take_update()));
+    release(one, POOL_FIRST);
+    send(bndack(take_update()));
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST, FAILOVER_BACKUP, nullptr, 0, now.wall, now.wall)));
+    failover_binding b = x->binding(POOL_FIRST);
+    EXPECT_TRUE(failover_same_client(&one, &b.client)) << "client affinity goes by it";
+}
+
+// ---- Two grants of one lease ----------------------------------------------------------------------------------------
+
+class TwoGrants : public Update {
+protected:
+    static constexpr uint32_t A = POOL_FIRST;
+
+    // Leased here for 60 s just now, and the partner knows.
+    void granted(bool here = true) {
+        start_normal(P);
+        if (here) {
+            ASSERT_EQ(60u, bind(one, A));
+            send(bndack(take_update()));
+        } else {
+            theirs(60, 0);
+        }
+    }
+    // The partner's grant: its length, and by how much the client's transaction was later.
+    void theirs(int64_t length, int64_t later) {
+        ASSERT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + length, now.wall + 100, now.wall,
+                                           now.wall + later)));
+    }
+};
+
+// Where both have answered one request, the client may have taken either.
+TEST_F(TwoGrants, TheLongerOneCountsWhereEitherMayBeTheLast) {
+    for (int64_t length : {40, 80}) {
+        granted();
+        theirs(length, 4);
+        EXPECT_EQ(now.wall + std::max<int64_t>(60, length), x->binding(A).given);
+        EXPECT_EQ(now.wall + std::max<int64_t>(60, length), x->rows_[A].ends);
+    }
+}
+
+TEST_F(TwoGrants, TheLaterOneCountsWhereItIsCertain) {
+    granted();
+    theirs(40, 5);
+    EXPECT_EQ(now.wall + 40, x->binding(A).given);
+    EXPECT_EQ(now.wall + 60, x->binding(A).ends) << "what was promised is promised";
+    granted(false);
+    theirs(40, 0);
+    EXPECT_EQ(now.wall + 40, x->binding(A).given) << "both were the partner's";
+}
+
+TEST_F(TwoGrants, WhoseIsTheLast) {
+    granted();
+    theirs(60, -1);
+    EXPECT_TRUE(x->binding(A).granted_here);
+    theirs(60, 0);
+    EXPECT_FALSE(x->binding(A).granted_here);
+    theirs(60, -1);
+    EXPECT_FALSE(x->binding(A).granted_here) << "neither of the partner's was here";
+}
+
+TEST_F(TwoGrants, ThePartnerStillHasToHearOfALongerPromise) {
+    for (int64_t length : {40, 60}) {
+        start_normal(P);
+        ASSERT_EQ(60u, bind(one, A));
+        send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+        theirs(length, 0);
+        EXPECT_EQ(length < 60, x->binding(A).update_due);
+    }
+}
+
+TEST_F(TwoGrants, AShorterOneOfThePartnersIsNoNews) {
+    ours = true;
+    granted();
+    theirs(40, 10);
+    EXPECT_EQ("", updates());
+}
+
+// ---- Abandonment ----------------------------------------------------------------------------------------------------
 
 TEST_F(Update, AcceptedAbandonedForgetsTheClient) {
     start_normal(S);
@@ -760,6 +899,7 @@ TEST_F(AcceptTable, Rule11APromisedEndAheadIsNotEndedByThePartner) {
             int64_t ends = x->binding(A).ends;
             EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall - 1, now.wall, now.wall)));
             EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
+            EXPECT_EQ(1u, x->status(now).by_status[FAILOVER_ACTIVE]);
             Received ours_ = take_update();
             EXPECT_EQ(FAILOVER_ACTIVE, ours_.m.binding_status) << "and the partner gets ours";
             EXPECT_EQ(ends, ours_.m.lease_expiration_time);
@@ -869,6 +1009,7 @@ TEST_F(AcceptTable, TwoClientsOnOneAddress) {
     EXPECT_EQ(1u, x->status(now).counters.clashes) << "the secondary gives up, and counts it too";
     holder = x->binding(A).client;
     EXPECT_TRUE(failover_same_client(&two, &holder));
+    EXPECT_EQ(0, x->binding(A).xid) << "nothing of the lease before is left";
     EXPECT_EQ(1u, x->rows_.count(A));
 }
 
@@ -975,6 +1116,22 @@ TEST_F(AcceptTable, HeldAbandoned) {
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_RESET, nullptr, -1, -1));
 }
 
+TEST_F(AcceptTable, TheLaterOfTwoProbationsCounts) {
+    for (bool one_of_ours : {true, false}) {
+        ours = one_of_ours;
+        for (int64_t left : {50, 500}) {
+            hold(FAILOVER_ABANDONED, S, 100);
+            int64_t longer = now.wall + std::max<int64_t>(left, 100);
+            EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ABANDONED, nullptr, now.wall + left, 1, now.wall - 3)));
+            EXPECT_EQ(longer, x->binding(A).ends);
+            EXPECT_EQ(now.wall - 3, x->binding(A).starts);
+            EXPECT_EQ(ours && left == 50 ? "0" : "", updates()) << "one of ours hears of a longer one";
+            x->kill();
+            inbox.clear();
+        }
+    }
+}
+
 // Softer than the draft, which rejects any: a lease that the partner has made since may be lived in.
 TEST_F(AcceptTable, HeldAbandonedAgainstALease) {
     hold(FAILOVER_ABANDONED, S, 100);
@@ -1071,8 +1228,22 @@ TEST_F(Duel, WhatThePartnerPromisedTheSameClientIsPromised) {
     int64_t longer = now.wall + 1000;
     EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, FAILOVER_ACTIVE, &one, longer, longer, now.wall, now.wall - 5)));
     EXPECT_EQ(longer, x->binding(A).ends);
+    EXPECT_EQ(longer, x->bindings_[A].ends) << "on disk too";
+    EXPECT_EQ(1u, x->status(now).by_status[FAILOVER_ACTIVE]);
     send(bndack(mine));
     EXPECT_EQ(longer, x->binding(A).ends);
+}
+
+TEST_F(Duel, WhatIsNoPromiseToTheSameClientIsNone) {
+    for (auto status : {FAILOVER_ACTIVE, FAILOVER_RELEASED}) {
+        outstanding(P, FAILOVER_ACTIVE);
+        int64_t ends = x->binding(A).ends, longer = now.wall + 1000;
+        const failover_client &client = status == FAILOVER_ACTIVE ? two : one;
+        EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &client, longer, longer, now.wall, now.wall - 5)));
+        EXPECT_EQ(ends, x->binding(A).ends) << status;
+        x->kill();
+        inbox.clear();
+    }
 }
 
 TEST_F(Duel, ActiveAgainstTheRest) {
@@ -1091,6 +1262,7 @@ TEST_F(Duel, ActiveAgainstExpiredIsRule11) {
             EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall, now.wall, now.wall)));
             EXPECT_EQ(1u, x->status(now).updates_unacked) << "ours is on its way already";
             EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
+            send(bndack(mine));
             EXPECT_EQ("", updates());
             x->kill();
             inbox.clear();
@@ -1311,6 +1483,22 @@ TEST_F(Requests, DuelsSettleWhatWasAskedFor) {
     send(bndupd(POOL_FIRST + 2, FAILOVER_ACTIVE, &c, now.wall + 70, now.wall + 90, now.wall, now.wall + 3));
     EXPECT_EQ(77u, take(FAILOVER_UPDDONE).m.xid) << "the partner knows it better";
     EXPECT_FALSE(take(FAILOVER_BNDACK).has(FAILOVER_OPT_REJECT_REASON));
+}
+
+// What was asked for and hasn't left yet is still sent, whatever comes from the partner meanwhile.
+TEST_F(Requests, WhatWaitsForItsTurnIsStillToldWhereThePartnerSpeaksFirst) {
+    partner_max_unacked = 1;
+    leases();
+    send(Message(FAILOVER_UPDREQALL, 77));
+    ASSERT_EQ("0", updates());
+    failover_client c = make_client(3);
+    send(bndupd(POOL_FIRST + 2, FAILOVER_ACTIVE, &c, now.wall + 70, now.wall + 90, now.wall, now.wall + 3));
+    std::set<uint32_t> told;
+    for (Received &r : all_updates()) {
+        told.insert(r.m.assigned_ip_address - POOL_FIRST);
+    }
+    EXPECT_EQ(1u, told.count(2));
+    EXPECT_EQ(13u, told.size());
 }
 
 TEST_F(Requests, StaleUpddoneIsIgnored) {
