@@ -14,9 +14,9 @@
 enum new_client { NOBODY_NEW, OWN, OWN_THEN_PARTNERS };
 enum renewal { NO_RENEWAL, ANY_CLIENT, ONCE };
 enum lease_end { UNHEARD, TELL, REWIND, HOLD };
-enum lifetime { NONE, MCLT_RULE, LEFT_PLUS_MCLT, FOR_MCLT, CONFIGURED };
+enum lifetime { MCLT_RULE, LEFT_PLUS_MCLT, FOR_MCLT, FULL };
 
-/* Section 2 of the design. A new client's lifetime is the MCLT rule's, which is the MCLT, but for CONFIGURED. */
+/* Section 2 of the design. A new client's lifetime is the MCLT rule's, which is the MCLT, but for FULL. */
 struct lease_rule {
     enum new_client new_client;
     enum renewal renewal;
@@ -27,32 +27,29 @@ struct lease_rule {
 /* clang-format off */
 static const struct lease_rule rules[FAILOVER_STATES] = {
     /*                                        new client         renewal      RELEASE  lifetime */
-    [FAILOVER_STARTUP]                    = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
+    [FAILOVER_STARTUP]                    = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
     [FAILOVER_NORMAL]                     = {OWN,               ANY_CLIENT,  TELL,    MCLT_RULE},
     [FAILOVER_COMMUNICATIONS_INTERRUPTED] = {OWN,               ANY_CLIENT,  REWIND,  MCLT_RULE}, /* extend, or linked */
     [FAILOVER_PARTNER_DOWN]               = {OWN_THEN_PARTNERS, ANY_CLIENT,  TELL,    FOR_MCLT},
-    [FAILOVER_RECOVER]                    = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
-    [FAILOVER_RECOVER_WAIT]               = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
+    [FAILOVER_RECOVER]                    = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
+    [FAILOVER_RECOVER_WAIT]               = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
     [FAILOVER_RECOVER_DONE]               = {NOBODY_NEW,        ANY_CLIENT,  UNHEARD, MCLT_RULE},
-    [FAILOVER_POTENTIAL_CONFLICT]         = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
-    [FAILOVER_CONFLICT_DONE]              = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
+    [FAILOVER_POTENTIAL_CONFLICT]         = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
+    [FAILOVER_CONFLICT_DONE]              = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
     [FAILOVER_RESOLUTION_INTERRUPTED]     = {NOBODY_NEW,        ANY_CLIENT,  UNHEARD, MCLT_RULE},
-    [FAILOVER_SHUTDOWN]                   = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
-    [FAILOVER_PAUSED]                     = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
+    [FAILOVER_SHUTDOWN]                   = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
 };
 static const struct lease_rule interrupted_replace = {OWN, ONCE, HOLD, LEFT_PLUS_MCLT};
-static const struct lease_rule partner_down_full   = {OWN_THEN_PARTNERS, ANY_CLIENT, TELL, MCLT_RULE};
-static const struct lease_rule partner_down_lifted = {OWN_THEN_PARTNERS, ANY_CLIENT, TELL, CONFIGURED};
+static const struct lease_rule partner_down_full   = {OWN_THEN_PARTNERS, ANY_CLIENT, TELL, FULL};
 /* clang-format on */
 
 static bool linked(const struct failover *f) {
-    return f->peer.link != NULL && f->peer.state_known;
+    return f->peer.state_known;
 }
 
-/* STOS + MCLT: from then on the partner's free addresses are taken too (rule 5). */
+/* STOS + MCLT: from then on the partner's free addresses are taken too in PARTNER-DOWN (rule 5). */
 static bool partners_time_is_over(const struct failover *f) {
-    return f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing &&
-           core_sure_now(f) >= time_add(f->record.stos, core_wait_mclt(f));
+    return core_sure_now(f) >= time_add(f->record.stos, core_wait_mclt(f));
 }
 
 static const struct lease_rule *rule_in_force(const struct failover *f) {
@@ -60,11 +57,11 @@ static const struct lease_rule *rule_in_force(const struct failover *f) {
     if (interrupted && f->config.interrupted_leases == FAILOVER_REPLACE) {
         return &interrupted_replace;
     }
-    if (f->state == FAILOVER_PARTNER_DOWN && f->requests.closing) {
+    if (f->requests.closing) {
         return &rules[FAILOVER_NORMAL]; /* the partner serves as soon as it has heard of the rest */
     }
     if (f->state == FAILOVER_PARTNER_DOWN && f->config.partner_down_full) {
-        return partners_time_is_over(f) ? &partner_down_lifted : &partner_down_full;
+        return &partner_down_full;
     }
     if (f->state == FAILOVER_RECOVER_DONE && f->record.partner_state == FAILOVER_PARTNER_DOWN) {
         /* It may give on at its end what was leased in its PARTNER-DOWN (rule 5), until it knows us to serve. */
@@ -74,7 +71,7 @@ static const struct lease_rule *rule_in_force(const struct failover *f) {
 }
 
 static bool is_silent(const struct lease_rule *rule) {
-    return rule->new_client == NOBODY_NEW && rule->renewal == NO_RENEWAL;
+    return rule->renewal == NO_RENEWAL;
 }
 
 /* Seconds for which the same xid is the same transaction. */
@@ -187,12 +184,12 @@ static int64_t end_of_grant(const struct failover *f, const struct entry *e, con
     int64_t desired = desired_end(f, ask->desired);
     int64_t lid = time_add(time_max(renewal ? e->acked : 0, now), mclt);
     switch (rule_in_force(f)->lifetime) {
-    case CONFIGURED:
-        return desired;
+    case FULL:
+        return partners_time_is_over(f) ? desired : time_min(desired, lid);
     case FOR_MCLT:
         return time_min(desired, now + mclt);
     case LEFT_PLUS_MCLT:
-        if (renewal && desired > now + mclt) {
+        if (desired > now + mclt) {
             return time_min(time_add(time_max(e->given, now), mclt), lid);
         }
         return time_min(desired, now + mclt);
@@ -205,9 +202,8 @@ static uint32_t lifetime_until(const struct failover *f, int64_t end) {
     if (end == FAILOVER_TIME_INFINITE) {
         return FAILOVER_LIFETIME_INFINITE;
     }
-    int64_t left = end - f->now.wall;
     /* One short of infinite: it has an end. */
-    return left < 1 ? 1 : left >= FAILOVER_LIFETIME_INFINITE ? FAILOVER_LIFETIME_INFINITE - 1 : (uint32_t)left;
+    return (uint32_t)time_min(time_max(end - f->now.wall, 1), FAILOVER_LIFETIME_INFINITE - 1);
 }
 
 static uint32_t lifetime(const struct failover *f, const struct entry *e, const struct failover_ask *ask) {

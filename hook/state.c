@@ -247,7 +247,7 @@ void state_announce(struct failover *f) {
 /* ---- Entering a state -------------------------------------------------------------------------------------------- */
 
 static bool linked(const struct failover *f) {
-    return f->peer.link != NULL && f->peer.state_known;
+    return f->peer.state_known;
 }
 
 /* The last moment at which this server can have served, seen from a state that doesn't (design, rule 8). */

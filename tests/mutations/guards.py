@@ -147,6 +147,8 @@ class Source:
     def _add(self, first, last, replacement, what, function):
         if any(a < first and last <= b for a, b in self.untouched):
             return
+        if replacement == "0" and self.tokens[first].text == "say" and self.match[first + 1] == last:
+            return  # words, and false anyway
         start, end = self.tokens[first].start, self.tokens[last].end
         text = self.text[start:end]
         # The lines stay where they are: an assertion's object code holds its own.
@@ -207,9 +209,10 @@ class Source:
                 found.update(n for n in head if self.tokens[n].text in ("<", "<=") and self.tokens[n - 2].text in ";&&")
         return found
 
-    def _in_table(self, first, last, name):
+    def _in_table(self, first, last, table):
         for i in range(first, last):
             t = self.tokens[i]
+            name = table + self._designators(i, first)
             if self.tokens[i - 1].text == "[":
                 continue
             for other in self.enumerators.get(t.text, ()):
@@ -218,6 +221,23 @@ class Source:
             if self.tokens[i - 1].text == "{" and t.kind == "name" and self.tokens[i + 2].kind == "string":
                 # A row of the state machine; without it the state stays, and what stayed is unexpected.
                 self._add(i, i, "UNEXPECTED" if t.text == "STAY" else "STAY", "row", name)
+
+    def _enclosing(self, i, first):
+        """The bracket that token i is in; `first` if that is the table's own."""
+        while i > first and self.tokens[i - 1].text not in OPENING:
+            i = self.match[i - 1] if self.tokens[i - 1].text in CLOSING else i - 1
+        return max(i - 1, first)
+
+    def _designators(self, i, first):
+        """The cell of a table, "[ROW][COLUMN]", that token i is in."""
+        found = ""
+        while i > first:
+            if self.tokens[i].text == "=" and self.tokens[i - 1].text == "]":
+                found = "".join(t.text for t in self.tokens[self.match[i - 1]:i]) + found
+                i = self._enclosing(self.match[i - 1], first)
+            else:
+                i = self.match[i - 1] if self.tokens[i - 1].text in CLOSING and self.tokens[i].text != "=" else i - 1
+        return found
 
     def all_guards(self):
         for first, last, name, is_bool in self.functions:

@@ -980,4 +980,16 @@ TEST_F(BalanceWire, AGiftWithAFutureEndIsNotUsedBeforeThat) {
     EXPECT_GT(bind(make_client(1), POOL_FIRST + 15), 0u);
 }
 
+// The partner's clock is behind: by its time the offer lasts longer (rule 9).
+TEST_F(BalanceWire, AGiftWithAFutureEndWaitsForThePartnersClock) {
+    make_known(FAILOVER_SECONDARY, FAILOVER_NORMAL, 20);
+    skew = -10;
+    meet();
+    EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + 15, FAILOVER_BACKUP, nullptr, now.wall + 20, now.wall, now.wall)));
+    pass(25000);
+    EXPECT_EQ(0u, bind(make_client(1), POOL_FIRST + 15));
+    pass(5000);
+    EXPECT_GT(bind(make_client(1), POOL_FIRST + 15), 0u);
+}
+
 } // namespace

@@ -4,6 +4,7 @@
 // configured lifetime 3600 s unless a test says otherwise.
 #include "lease_rules.h"
 #include "partner.h"
+#include "state.h"
 
 using namespace failover_test;
 
@@ -119,6 +120,8 @@ TEST_F(Rules, SilentStates) {
         EXPECT_EQ(FAILOVER_SILENCE, request(two, ELSEWHERE));
         EXPECT_EQ(FAILOVER_SILENCE, other()) << "RELEASE, DECLINE, INFORM";
         EXPECT_EQ(7u, x->status(now).counters.queries_silent);
+        EXPECT_FALSE(may_have(one, OWN)) << "nor where Kea asks only when it answers";
+        EXPECT_FALSE(may_have(two, OWN + 1));
         EXPECT_EQ(0u, next_own());
         EXPECT_EQ(0u, x->own_free(now));
         EXPECT_NE("", std::string(why.text));
@@ -147,6 +150,103 @@ TEST_F(Rules, ReservationsOutsideThePoolsAreServedInRecover) {
         EXPECT_EQ(served ? FAILOVER_GO_ON : FAILOVER_SILENCE, failover_on_request(x->core(), &a, now, &why));
         x->kill();
     }
+}
+
+// The time of whoever asks counts, whatever came due before it.
+TEST_F(Rules, EveryQuestionBringsItsTime) {
+    in_state(CI, {lease(OWN, one, 10, 50, 3600)});
+    failover_ask a = ask(two, OWN + 1);
+    uint32_t seconds = 0;
+    const std::function<void()> questions[] = {
+        [&] { failover_may_have(x->core(), &a, now, &seconds, &why); },
+        [&] { failover_on_request(x->core(), &a, now, &why); },
+        [&] { discover(three); },
+        [&] { next_own(); },
+        [&] { x->own_free(now); },
+        [&] { failover_exhausted(x->core(), &three, now); },
+        [&] { failover_bound(x->core(), &a, now.wall, 60, now); },
+        [&] { failover_released(x->core(), OWN, &one, now); },
+        [&] { failover_declined(x->core(), OWN, now.wall + 100, now); },
+        [&] { failover_explain_binding(x->core(), OWN, now, &why); },
+    };
+    for (auto &question : questions) {
+        now.wall++;
+        now.mono += 1000;
+        question();
+        EXPECT_EQ(now.mono, x->core()->now.mono) << "question " << &question - questions;
+    }
+}
+
+// ---- The same transaction (rule 3) ----------------------------------------------------------------------------------
+
+class SameTransaction : public Rules {
+protected:
+    // In NORMAL, where the first grant is for 60 s and, once the partner knows, the next for 3600.
+    void granted() {
+        in_state(NO);
+        ASSERT_EQ(60u, bind(one, OWN, 77));
+        send(bndack(take(FAILOVER_BNDUPD)));
+    }
+};
+
+TEST_F(SameTransaction, InTheSameSecond) {
+    granted();
+    EXPECT_EQ(60u, bind(one, OWN, 77));
+}
+
+// Nobody renews so early, and nobody retransmits so late (RFC 2131, 4.4.5 and 4.1).
+TEST_F(SameTransaction, UntilAThirdOfTheLeaseOrAMinute) {
+    for (int64_t later : {19, 20}) {
+        granted();
+        wait(later);
+        EXPECT_EQ(later < 20 ? 41u : 3600u, bind(one, OWN, 77));
+    }
+    for (int64_t later : {63, 64}) {
+        granted();
+        ASSERT_EQ(3600u, bind(one, OWN, 78));
+        acknowledge_all();
+        wait(later);
+        EXPECT_EQ(later < 64 ? 3537u : 3600u, bind(one, OWN, 78));
+    }
+}
+
+TEST_F(SameTransaction, NotOfALeaseThatIsOver) {
+    in_state(PD, {lease(OWN, one, 10, 50, 3600)});
+    ASSERT_EQ(60u, bind(one, OWN, 77));
+    pass(2000);
+    release(one, OWN);
+    EXPECT_EQ(60u, bind(one, OWN, 77)) << "some clients never change their xid";
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+}
+
+TEST_F(SameTransaction, NotOfOneThatThePartnerHasAnsweredSince) {
+    granted();
+    wait(1);
+    ASSERT_EQ(0, verdict(bndupd(OWN, FAILOVER_ACTIVE, &one, now.wall + 300, now.wall + 5000, now.wall, now.wall)));
+    EXPECT_EQ(3600u, bind(one, OWN, 77));
+}
+
+TEST_F(SameTransaction, NotOfAnotherClient) {
+    granted();
+    failover_ask a = ask(two, OWN, 77);
+    EXPECT_FALSE(failover_bound(x->core(), &a, now.wall, 60, now));
+}
+
+TEST_F(SameTransaction, NotWithoutAnXid) {
+    failover_binding b = lease(OWN, one, 10, 50, 3600);
+    in_state(NO, {b});
+    ASSERT_EQ(0u, x->binding(OWN).xid);
+    failover_ask a = ask(one, OWN);
+    a.xid = 0;
+    uint32_t seconds = 0;
+    ASSERT_TRUE(failover_may_have(x->core(), &a, now, &seconds, &why));
+    EXPECT_EQ(3600u, seconds);
+}
+
+TEST_F(SameTransaction, NotOfTheFuture) {
+    granted();
+    now.wall -= 100; // the clock was set back
+    EXPECT_EQ(3600u, bind(one, OWN, 77)) << "and not what is left by the wrong clock";
 }
 
 // ---- NORMAL ---------------------------------------------------------------------------------------------------------
@@ -228,6 +328,20 @@ TEST_F(Normal, SomebodyElsesReleaseIsNone) {
     release(two, OWN + 1);
     EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
     EXPECT_EQ(FAILOVER_FREE, x->binding(OWN + 1).status);
+}
+
+// Forced to normal alone: the partner's share stays the partner's, and it hears of everything before it is given on.
+TEST_F(Normal, AloneTheRulesAreTheSame) {
+    in_state(CI);
+    ASSERT_EQ(60u, bind(one, OWN));
+    state_enter(x->core(), NO, now.wall);
+    release(one, OWN);
+    pass(1000000);
+    EXPECT_EQ(FAILOVER_RELEASED, x->binding(OWN).status);
+    EXPECT_FALSE(may_have(two, OWN));
+    EXPECT_EQ(60u, bind(one, OWN)) << "but its own client may have it back meanwhile";
+    EXPECT_FALSE(may_have(two, PARTNERS)) << "however long it lasts";
+    EXPECT_EQ(9u, x->own_free(now));
 }
 
 TEST_F(Normal, LoadBalancing) {
@@ -334,6 +448,22 @@ TEST_F(Replace, ALeaseThatThePartnerNeverHeardOfIsExtendedForTheMclt) {
     // Acknowledged until 30 s from now: 30 + 60, less than 50 + 60.
     in_state(CI, {lease(OWN, one, 10, 50, 30)});
     EXPECT_EQ(90u, bind(one, OWN));
+}
+
+// A shorter renewal has ended already, and the address is held for what was promised before.
+TEST_F(Replace, NothingIsLeftOfALeaseThatIsOver) {
+    failover_binding b = lease(OWN, one, 100, 300, 5000);
+    b.given = now.wall - 5;
+    in_state(CI, {b});
+    EXPECT_EQ(60u, bind(one, OWN));
+}
+
+TEST_F(Replace, WhatIsLeftPlusTheMcltIsNeverInfinite) {
+    failover_binding b = lease(OWN, one, 100, 4294967290, 0);
+    b.acked = FAILOVER_TIME_INFINITE;
+    in_state(CI, {b});
+    desired = 4294967294u;
+    EXPECT_EQ(4294967294u, bind(one, OWN));
 }
 
 TEST_F(Replace, AShortConfiguredLifetimeIsGrantedAsItIs) {
@@ -525,6 +655,41 @@ TEST_F(Extend, AnEndedLeaseGoesOnForItsClientUntilThePartnerIsTold) {
 
 class PartnerDown : public Rules {};
 
+TEST_F(PartnerDown, AnyClientAndWhatWasExtendedInTheInterruptionToo) {
+    for (bool to_the_full : {false, true}) {
+        in_state(
+            CI, {lease(OWN, one, 10, 50, 3600)}, to_the_full ? full : [](failover_config &) {});
+        ASSERT_NE(0u, bind(one, OWN));
+        ASSERT_EQ(60u, bind(two, OWN + 1));
+        ASSERT_EQ(FAILOVER_REFUSE, request(one, OWN));
+        state_enter(x->core(), PD, now.wall);
+        EXPECT_NE(0u, bind(one, OWN)) << "always renewed";
+        EXPECT_NE(0u, bind(two, OWN + 1));
+    }
+}
+
+TEST_F(PartnerDown, AReleaseIsHeardAndMayBeTakenBack) {
+    for (bool to_the_full : {false, true}) {
+        in_state(
+            PD, {lease(OWN, one, 10, 50, 3600)}, to_the_full ? full : [](failover_config &) {});
+        EXPECT_EQ(FAILOVER_GO_ON, other());
+        release(one, OWN);
+        EXPECT_FALSE(may_have(two, OWN)) << "the partner may have extended it";
+        EXPECT_NE(0u, bind(one, OWN));
+    }
+}
+
+// The operator has taken it from its client.
+TEST_F(PartnerDown, AResetLeaseIsNotItsClientsToHaveBack) {
+    failover_binding b = lease(OWN, one, 10, -5, 300);
+    b.status = FAILOVER_RESET;
+    b.state_sent = false;
+    in_state(PD, {b});
+    EXPECT_FALSE(may_have(one, OWN));
+    pass(360000);
+    EXPECT_TRUE(may_have(one, OWN)) << "when its wait is over it is anybody's";
+}
+
 TEST_F(PartnerDown, OwnAtOnceAndThePartnersAfterStosPlusMclt) {
     in_state(PD);
     EXPECT_EQ(FAILOVER_GO_ON, discover(one, 0));
@@ -608,6 +773,25 @@ TEST_F(Rules, StatesThatOnlyRenew) {
         EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
         EXPECT_EQ(160u, bind(one, OWN)) << "within the MCLT rule";
         x->kill();
+    }
+}
+
+TEST_F(Rules, StatesThatOnlyRenewDoSoForWhatWasExtendedInTheInterruptionToo) {
+    for (failover_state state : {RD, RI}) {
+        in_state(CI, {lease(OWN, one, 10, 50, 3600)});
+        ASSERT_NE(0u, bind(one, OWN));
+        state_enter(x->core(), state, now.wall);
+        EXPECT_NE(0u, bind(one, OWN)) << failover_state_name(state);
+    }
+}
+
+TEST_F(Rules, WhatHasEndedIsNotTakenBackInSilence) {
+    for (failover_state state : {RE, RW, CD, SH}) {
+        failover_binding b = lease(OWN, one, 10, -5, 300);
+        b.status = FAILOVER_EXPIRED;
+        b.state_sent = false;
+        in_state(state, {b});
+        EXPECT_FALSE(may_have(one, OWN)) << failover_state_name(state);
     }
 }
 
@@ -743,6 +927,8 @@ TEST_F(Rules, ALifetimeIsNeverZero) {
     failover_binding b = lease(OWN, one, 100, -5, -10);
     in_state(CI, {b}, [](failover_config &c) { c.mclt = 1; });
     EXPECT_GE(bind(two, OWN + 1), 1u);
+    desired = 0;
+    EXPECT_EQ(1u, bind(three, OWN + 2));
 }
 
 // ---- Exhaustion -----------------------------------------------------------------------------------------------------
