@@ -271,8 +271,7 @@ enum failover_verdict failover_on_request(struct failover *f, const struct failo
     if (may_have(f, e, ask, why)) {
         return FAILOVER_GO_ON;
     }
-    bool holds = e->status == FAILOVER_ACTIVE && entry_is_client(e, ask->client);
-    if (rule->new_client == NOBODY_NEW && !holds) {
+    if (rule->new_client == NOBODY_NEW) {
         return silent_state(f, why);
     }
     bool unknown_here = e->status == FAILOVER_FREE && !e->reserved && !ask->selects_us;
@@ -280,7 +279,7 @@ enum failover_verdict failover_on_request(struct failover *f, const struct failo
         f->counters.queries_silent++;
         return FAILOVER_SILENCE;
     }
-    if (holds) {
+    if (e->status == FAILOVER_ACTIVE && entry_is_client(e, ask->client)) {
         f->counters.renewals_refused++;
     }
     return refuse(f);
@@ -310,10 +309,7 @@ void lease_rules_partner_answered(struct failover *f, const struct failover_clie
     bool has_id = client->id_length > 0;
     uint64_t hash =
         has_id ? hash_of(client->id, client->id_length) : hash_of(client->hardware + 1, client->hardware_length - 1u);
-    struct waiting_client *w = &f->balanced[hash % WAITING_CLIENTS];
-    if (w->hash == hash) {
-        w->hash = 0;
-    }
+    f->balanced[hash % WAITING_CLIENTS].hash = 0;
 }
 
 static bool partner_has_free(struct failover *f, const struct failover_discover *d) {
@@ -338,7 +334,7 @@ uint8_t lease_rules_bucket(const struct entry *e) {
     if (c->id_length > 0) {
         return failover_hash(c->bytes + c->hardware_length, c->id_length);
     }
-    return c->hardware_length < 2 ? 0 : failover_hash(c->bytes + 1, c->hardware_length - 1u);
+    return failover_hash(c->bytes + 1, c->hardware_length - 1u);
 }
 
 /* 5.3, 9.8.2: in NORMAL, and only while linked, each answers its own buckets; nobody waits for ever. */
@@ -362,7 +358,7 @@ enum failover_verdict failover_on_discover(struct failover *f, const struct fail
     if (rule_in_force(f)->new_client == NOBODY_NEW) {
         return silent_state(f, why);
     }
-    const struct entry *e = d->reserved == 0 ? NULL : table_find(&f->table, d->reserved);
+    const struct entry *e = table_find(&f->table, d->reserved);
     struct failover_ask ask = {.client = d->client, .address = d->reserved, .reserved = true};
     if (e != NULL && !may_have(f, e, &ask, why)) {
         /* Decision 4: never another address; and Kea 2.2 to 3.0 crash if a reserved one is refused later. */
@@ -476,7 +472,7 @@ bool failover_bound(struct failover *f, const struct failover_ask *ask, int64_t 
     bool renewal = e->status != FAILOVER_FREE; /* or a lease that has just ended and goes on */
     core_change(f, e);
     /* The same client may come with another hardware address or identifier than before. */
-    bool known = entry_is_exactly(e, ask->client) || entry_set_client(e, ask->client);
+    bool known = entry_set_client(e, ask->client);
     if (!renewal && !known) {
         core_changed(f, e, QUIET);
         return false;

@@ -3,6 +3,7 @@
 // What clients see in each state, row by row, with lifetimes worked out by hand: the MCLT is 60 s and the
 // configured lifetime 3600 s unless a test says otherwise.
 #include "lease_rules.h"
+#include "load_balance.h"
 #include "partner.h"
 #include "state.h"
 
@@ -192,6 +193,7 @@ protected:
 TEST_F(SameTransaction, InTheSameSecond) {
     granted();
     EXPECT_EQ(60u, bind(one, OWN, 77));
+    EXPECT_EQ("", names(link)) << "nothing has happened that the partner had to hear of";
 }
 
 // Nobody renews so early, and nobody retransmits so late (RFC 2131, 4.4.5 and 4.1).
@@ -374,8 +376,50 @@ TEST_F(Normal, LoadBalancingLeavesNobodyWaiting) {
     EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0));
     wait(1);
     EXPECT_EQ(FAILOVER_GO_ON, discover(c, 0)) << "some clients never set secs";
-    wait(70);
-    EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0)) << "after a pause it begins anew";
+    wait(60);
+    EXPECT_EQ(FAILOVER_GO_ON, discover(c, 0)) << "it still waits after a minute";
+    wait(61);
+    EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0)) << "after a longer pause it begins anew";
+}
+
+// These eight bytes have the hash 0, which marks a place as unused.
+TEST_F(Normal, LoadBalancingLeavesEveryClientToThePartnerFirst) {
+    in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
+    failover_client c = make_client(1);
+    const uint8_t id[] = {0xd5, 0x6b, 0xb9, 0x53, 0x42, 0x87, 0x08, 0x36};
+    c.id_length = sizeof(id);
+    std::copy(id, id + sizeof(id), c.id);
+    EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0));
+    wait(4);
+    EXPECT_EQ(FAILOVER_GO_ON, discover(c, 0));
+}
+
+TEST_F(Normal, AnAnswerOfThePartnersEndsTheWaiting) {
+    for (bool with_id : {false, true}) {
+        in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
+        failover_client c = make_client(1, with_id);
+        ASSERT_EQ(FAILOVER_SILENCE, discover(c, 0));
+        wait(4);
+        ASSERT_EQ(0, verdict(bndupd(PARTNERS, FAILOVER_ACTIVE, &c, now.wall + 60, now.wall, now.wall, now.wall)));
+        EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0)) << "it asks anew, and the partner will answer anew";
+    }
+}
+
+// The client could only be given an address of its own subnet.
+TEST_F(Normal, NoLoadBalancingToAPartnerWithFreeAddressesElsewhere) {
+    make_known(FAILOVER_PRIMARY, CI, 20, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
+    failover_host host{nullptr, [](void *, uint64_t, const failover_record *, const failover_binding *) {},
+                       [](void *, failover_severity, const char *) {}};
+    x->core_ = failover_create(&x->config_, &host);
+    ASSERT_TRUE(failover_add_pool(x->core_, SUBNET, POOL_FIRST, POOL_FIRST));
+    ASSERT_TRUE(failover_add_pool(x->core_, SUBNET + 1, POOL_FIRST + 1, POOL_FIRST + 19));
+    ASSERT_TRUE(failover_build(x->core_, &*x->record_));
+    failover_start(x->core_, "process-2", now);
+    link_up();
+    failover_committed(x->core_, failover_sequence(x->core_), now);
+    send(state_message(CI, now.wall));
+    ASSERT_EQ(NO, x->state());
+    EXPECT_EQ(FAILOVER_GO_ON, discover(one, 0));
 }
 
 TEST_F(Normal, NoLoadBalancingToAPartnerWithoutFreeAddresses) {
@@ -578,6 +622,8 @@ TEST_F(Replace, AnExpiredAddressIsHeldUntilNormal) {
     EXPECT_FALSE(may_have(one, OWN));
     EXPECT_FALSE(may_have(two, OWN));
     EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
+    EXPECT_EQ(1u, x->status(now).counters.requests_refused);
+    EXPECT_EQ(0u, x->status(now).counters.renewals_refused) << "there was nothing left to renew";
 }
 
 TEST_F(Replace, CountsOnlyWithoutALink) {
@@ -795,6 +841,15 @@ TEST_F(Rules, WhatHasEndedIsNotTakenBackInSilence) {
     }
 }
 
+TEST_F(Rules, WhatHasEndedIsRefusedWithTheWord) {
+    failover_binding abandoned = lease(OWN, one, 10, 500, 300);
+    abandoned.status = FAILOVER_ABANDONED;
+    abandoned.client = failover_client{};
+    in_state(CI, {abandoned});
+    EXPECT_FALSE(may_have(two, OWN));
+    EXPECT_STREQ("the address is abandoned", why.text);
+}
+
 // A partner in PARTNER-DOWN may give on, at the end that it knows, what it has leased alone.
 TEST_F(Rules, RecoverDoneIsSilentWhileThePartnerIsInPartnerDown) {
     in_state(RD, {lease(OWN, one, 10, 50, 100)});
@@ -862,6 +917,9 @@ TEST_F(Verdicts, Reservations) {
             << "a reserved address belongs to its client, whoever answers";
         EXPECT_EQ(FAILOVER_REFUSE, request(two, address)) << "and to nobody else";
     }
+    failover_ask held = ask(one, OWN + 6);
+    held.reserved = true;
+    EXPECT_EQ(FAILOVER_REFUSE, failover_on_request(x->core(), &held, now, &why)) << "another client has it still";
     EXPECT_EQ(8u, x->own_free(now)) << "it is nobody's free address";
     // While another client still holds it, its own one is not given another, and not served.
     uint32_t subnets[] = {SUBNET};
@@ -898,6 +956,8 @@ TEST_F(Verdicts, AddressOutsideThePoolsIsNotOurs) {
     EXPECT_TRUE(failover_may_have(x->core(), &a, now, &lifetime, &why));
     EXPECT_EQ(3600u, lifetime) << "as Kea would";
     EXPECT_TRUE(failover_bound(x->core(), &a, now.wall, 3600, now));
+    EXPECT_EQ(0u, failover_next_own(x->core(), ELSEWHERE, now));
+    EXPECT_EQ(0u, failover_own_free(x->core(), ELSEWHERE, now));
 }
 
 // ---- Lifetimes that know no end -------------------------------------------------------------------------------------
@@ -954,7 +1014,33 @@ TEST_F(Rules, ExhaustionIsLoggedOnceForEachClientWithTheWayOut) {
     EXPECT_EQ(1, says("in partner-down: the partner's 10 free addresses come within reach in 40 s"));
     pass(60000);
     failover_exhausted(x->core(), &two, now);
-    EXPECT_EQ(0, says("come within reach in 0")) << "nothing misleading once they are";
+    EXPECT_EQ(1, says("in partner-down: 10 free addresses are the partner's")) << "nothing misleading once they are";
+    in_state(NO);
+    failover_exhausted(x->core(), &one, now);
+    EXPECT_EQ(1, says("in normal: 10 free addresses are the partner's"));
+}
+
+TEST_F(Rules, ExhaustionNamesTheTimeThatCounts) {
+    in_state(PD, {}, [](failover_config &c) { c.mclt = 20; }); // the partner hasn't taken it: 60 s count
+    x->kill();
+    x->record_->skew = 10;
+    start();
+    pass(20000);
+    failover_exhausted(x->core(), &one, now);
+    EXPECT_TRUE(x->logged("within reach in 50 s"));
+}
+
+TEST_F(Rules, ExhaustionIsLoggedForEachOfTwoClientsWithOneHardwareAddress) {
+    in_state(CI);
+    failover_client another = one;
+    another.id[another.id_length - 1]++;
+    for (const failover_client &client : {one, another, one}) {
+        pass(1000);
+        failover_exhausted(x->core(), &client, now);
+    }
+    EXPECT_EQ(2, std::count_if(x->log_.begin(), x->log_.end(), [](const std::string &line) {
+                  return line.find("no own free address") != std::string::npos;
+              }));
 }
 
 TEST_F(Rules, BindingsAreExplained) {

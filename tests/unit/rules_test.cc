@@ -373,10 +373,15 @@ TEST_F(Waits, Rule05WhatWasSentCountsAfterARelease) {
 TEST_F(Waits, Rule05AndAfterAShorterRenewal) {
     in_state(NO);
     ASSERT_EQ(60u, bind(one, OWN));
-    int64_t sent = take(FAILOVER_BNDUPD).m.potential_expiration_time;
+    Received first = take(FAILOVER_BNDUPD);
+    int64_t sent = first.m.potential_expiration_time;
     desired = 20;
     ASSERT_EQ(20u, bind(one, OWN));
     EXPECT_EQ(sent, x->binding(OWN).sent);
+    send(bndack(first));
+    acknowledge_all();
+    ASSERT_EQ(20u, bind(one, OWN));
+    EXPECT_EQ(now.wall + 20 + 10, x->binding(OWN).sent) << "what is acknowledged is no longer in doubt";
 }
 
 TEST_F(Waits, Rule05RewindOnlyWhereNoBndupdWasEverSent) {

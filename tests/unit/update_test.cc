@@ -1501,6 +1501,34 @@ TEST_F(Requests, WhatWaitsForItsTurnIsStillToldWhereThePartnerSpeaksFirst) {
     EXPECT_EQ(13u, told.size());
 }
 
+TEST_F(Requests, ALeaseOfWhatWaitsForItsTurnIsToldBeforeUpddone) {
+    partner_max_unacked = 1;
+    leases();
+    // One of the two comes back to this server, by the client's bucket.
+    release(make_client(2), POOL_FIRST + 1);
+    release(make_client(3), POOL_FIRST + 2);
+    acknowledge_all();
+    uint32_t freed = POOL_FIRST + (x->binding(POOL_FIRST + 1).owner == FAILOVER_MINE ? 1 : 2);
+    ASSERT_EQ(FAILOVER_MINE, x->binding(freed).owner);
+    send(Message(FAILOVER_UPDREQALL, 77));
+    ASSERT_EQ("0", updates());
+    ASSERT_NE(0u, bind(make_client(4), freed));
+    bool told = false, done = false;
+    for (std::deque<Received> box; !done && !in(link).empty();) {
+        std::swap(box, in(link));
+        for (Received &r : box) {
+            told = told || (r.m.type == FAILOVER_BNDUPD && r.m.assigned_ip_address == freed);
+            done = done || r.m.type == FAILOVER_UPDDONE;
+            EXPECT_TRUE(told || !done);
+            if (r.m.type == FAILOVER_BNDUPD) {
+                send(bndack(r));
+            }
+        }
+        box.clear();
+    }
+    EXPECT_TRUE(done);
+}
+
 TEST_F(Requests, StaleUpddoneIsIgnored) {
     make_known(P, FAILOVER_RECOVER);
     x->record_->last_served = now.wall;
