@@ -546,8 +546,7 @@ static bool may_expire(const struct failover *f) {
 
 /* A lease that this server alone knows, on an address that was its own (3.4). */
 static bool is_rewindable(const struct failover *f, const struct entry *e) {
-    return rule_in_force(f)->lease_end == REWIND && !linked(f) && !e->update_sent && !e->made_partner_down &&
-           e->status != FAILOVER_RESET;
+    return rule_in_force(f)->lease_end == REWIND && !e->update_sent && e->status != FAILOVER_RESET;
 }
 
 int64_t lease_rules_wait_over(const struct failover *f, const struct entry *e) {

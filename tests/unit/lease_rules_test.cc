@@ -178,6 +178,114 @@ TEST_F(Rules, EveryQuestionBringsItsTime) {
     }
 }
 
+// ---- What happens to a lease ----------------------------------------------------------------------------------------
+
+class Happens : public Rules {
+protected:
+    // Each address is in one status, and counted there.
+    void expect_counted(failover_binding_status status, uint64_t count = 1) {
+        failover_status s = x->status(now);
+        uint64_t all = 0;
+        for (uint64_t n : s.by_status) {
+            all += n;
+        }
+        EXPECT_EQ(20u, all) << failover_binding_status_name(status);
+        EXPECT_EQ(count, s.by_status[status]) << failover_binding_status_name(status);
+    }
+};
+
+TEST_F(Happens, EveryAddressIsCountedOnce) {
+    in_state(NO);
+    expect_counted(FAILOVER_FREE, 10);
+    bind(one, OWN);
+    expect_counted(FAILOVER_ACTIVE);
+    acknowledge_all();
+    release(one, OWN);
+    expect_counted(FAILOVER_RELEASED);
+    acknowledge_all();
+    expect_counted(FAILOVER_RELEASED, 0);
+    bind(one, OWN);
+    failover_declined(x->core(), OWN, now.wall + 10, now);
+    expect_counted(FAILOVER_ABANDONED);
+    run();
+    acknowledge_all();
+    wait(11);
+    expect_counted(FAILOVER_ABANDONED, 0);
+    bind(two, OWN + 1);
+    wait(61);
+    expect_counted(FAILOVER_EXPIRED);
+}
+
+TEST_F(Happens, KeasRowGoesWithTheLease) {
+    in_state(NO, {lease(OWN, one, 10, 50, 3600), lease(OWN + 1, two, 10, 50, 3600)});
+    ASSERT_EQ(2u, x->rows_.size());
+    release(one, OWN); // Kea may keep the row of a released lease
+    EXPECT_EQ(0u, x->rows_.count(OWN));
+    wait(51);
+    EXPECT_EQ(0u, x->rows_.count(OWN + 1)) << "expired";
+}
+
+TEST_F(Happens, WhatIsOverIsNotReleasedAgain) {
+    in_state(NO, {lease(OWN, one, 10, 50, 3600)});
+    release(one, OWN);
+    acknowledge_all();
+    ASSERT_EQ(FAILOVER_FREE, x->binding(OWN).status);
+    release(one, OWN);
+    EXPECT_EQ(FAILOVER_FREE, x->binding(OWN).status) << "its last client has nothing more to give back";
+}
+
+TEST_F(Happens, WhatIsDeclinedElsewhereIsNotOurs) {
+    in_state(NO);
+    failover_declined(x->core(), ELSEWHERE, now.wall + 100, now);
+    expect_counted(FAILOVER_ABANDONED, 0);
+}
+
+// Only the acting primary ends a probation, and only where the partner can hear of it.
+TEST_F(Happens, AProbationIsNotEndedAlone) {
+    for (failover_state state : {CI, NO}) {
+        for (bool connected : {false, true}) {
+            if (state == NO && connected) {
+                continue;
+            }
+            SCOPED_TRACE(std::string(failover_state_name(state)) + (connected ? ", with a link" : ""));
+            in_state(CI);
+            if (connected) {
+                link_up_in(RE);
+                ASSERT_EQ(CI, x->state());
+            }
+            if (state == NO) {
+                state_enter(x->core(), NO, now.wall);
+            }
+            failover_declined(x->core(), OWN, now.wall + 10, now);
+            run();
+            acknowledge_all();
+            wait(20);
+            EXPECT_EQ(FAILOVER_ABANDONED, x->binding(OWN).status);
+            x->kill();
+            inbox.clear();
+        }
+    }
+}
+
+// In NORMAL the acting primary ends leases; who is alone has to do it.
+TEST_F(Happens, ASecondaryAloneEndsLeases) {
+    make_known(FAILOVER_SECONDARY, CI);
+    x->bindings_[OWN] = lease(OWN, one, 10, 50, 3600);
+    start();
+    state_enter(x->core(), NO, now.wall);
+    pass(51000);
+    EXPECT_EQ(FAILOVER_EXPIRED, x->binding(OWN).status);
+}
+
+TEST_F(Happens, TheLastGrantIsRemembered) {
+    in_state(CI);
+    ASSERT_EQ(60u, bind(one, OWN));
+    EXPECT_EQ(now.wall, x->core()->record.last_granted);
+    now.wall -= 5;
+    ASSERT_EQ(60u, bind(two, OWN + 1));
+    EXPECT_EQ(now.wall + 5, x->core()->record.last_granted) << "a clock set back doesn't make it earlier";
+}
+
 // ---- The same transaction (rule 3) ----------------------------------------------------------------------------------
 
 class SameTransaction : public Rules {
@@ -638,6 +746,17 @@ TEST_F(Replace, CountsOnlyWithoutALink) {
     release(two, OWN + 1);
     wait(100);
     EXPECT_EQ(FAILOVER_RELEASED, x->binding(OWN + 1).status) << "the partner is there and will be told";
+    ASSERT_EQ(60u, bind(three, OWN + 2));
+    disconnect(link);
+    EXPECT_EQ(FAILOVER_GO_ON, request(three, OWN + 2)) << "the partner has heard of it: it is a lease of before";
+}
+
+TEST_F(Replace, ALeaseOfPartnerDownIsALeaseOfBefore) {
+    in_state(PD);
+    ASSERT_EQ(60u, bind(one, OWN));
+    state_enter(x->core(), CI, now.wall);
+    EXPECT_NE(0u, bind(one, OWN));
+    EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
 }
 
 // ---- COMMUNICATIONS-INTERRUPTED, extend -----------------------------------------------------------------------------
@@ -676,6 +795,14 @@ TEST_F(Extend, ARewindableAddressComesBackAtItsEnd) {
     release(two, OWN + 1);
     run();
     EXPECT_EQ(FAILOVER_FREE, x->binding(OWN + 1).status) << "a RELEASE ends it at once";
+}
+
+TEST_F(Extend, AResetWaitsForThePartner) {
+    failover_binding b = lease(OWN, one, 10, -5, 0);
+    b.status = FAILOVER_RESET;
+    in_state(CI, {b}, extend);
+    pass(1000000);
+    EXPECT_EQ(FAILOVER_RESET, x->binding(OWN).status) << "it was the operator's word, and is for both";
 }
 
 TEST_F(Extend, OthersWaitForThePartner) {
@@ -1057,6 +1184,9 @@ TEST_F(Rules, BindingsAreExplained) {
     EXPECT_EQ("its client would not get it: its lease was given or extended during this interruption already "
               "(interrupted-leases: replace)",
               explained(OWN));
+    failover_reserve(x->core(), OWN + 2);
+    EXPECT_EQ("the client it is reserved for would get it: for at most 60 s in communications-interrupted",
+              explained(OWN + 2));
     in_state(RE);
     EXPECT_EQ("the server is silent in recover", explained(OWN));
     EXPECT_EQ(0u, x->status(now).counters.queries_silent) << "asking isn't serving";

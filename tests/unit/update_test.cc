@@ -1723,6 +1723,26 @@ TEST_F(Closing, EndsWhereThePartnerFallsBack) {
     EXPECT_EQ(FAILOVER_NORMAL, x->state());
 }
 
+// The partner serves as soon as it sees normal, and may have extended what is waited for here.
+TEST_F(Closing, NoWaitOfPartnerDownEndsAnyMore) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    send(bndack(take_update()));
+    release(one, POOL_FIRST); // waits for the partner
+    done();
+    wait(600);
+    EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
+    EXPECT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+}
+
+TEST_F(Closing, WhatWasLeasedAloneEndsAtItsEndBeforeThat) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    send(bndack(take_update()));
+    wait(61);
+    EXPECT_NE(0u, bind(two, POOL_FIRST)) << "rule 5, with a link too: the partner doesn't serve";
+}
+
 // Nobody but this server ever gave it: only a partner that listens has to hear of the release first.
 TEST_F(Closing, AReleaseIsNotWaitedForWhereTheLinkIsLost) {
     recovered();
