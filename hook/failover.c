@@ -271,9 +271,11 @@ void core_lease_put(struct failover *f, const struct entry *e) {
 void core_lease_remove(struct failover *f, const struct entry *e, const struct failover_client *client, int64_t cltt) {
     struct failover_lease_change *change = new_change(f, e);
     if (change != NULL) {
+        /* A retransmission moves the row's cltt, but not the binding's. */
+        int64_t retransmitted = time_min(f->now.wall, time_add(cltt, LEASE_RULES_RETRANSMISSION));
         change->type = FAILOVER_LEASE_REMOVE;
         change->lease.client = *client;
-        change->lease.cltt = cltt;
+        change->lease.cltt = time_max(cltt, retransmitted);
     }
 }
 

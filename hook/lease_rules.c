@@ -74,9 +74,6 @@ static bool is_silent(const struct lease_rule *rule) {
     return rule->renewal == NO_RENEWAL;
 }
 
-/* Seconds for which the same xid is the same transaction. */
-#define RETRANSMISSION 64
-
 /* ---- May this client have this address? -------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static bool say(struct failover_why *why, const char *format, ...) {
@@ -105,7 +102,7 @@ static bool is_repeated(const struct failover *f, const struct entry *e, const s
     bool same = e->status == FAILOVER_ACTIVE && e->granted_here && ask->xid != 0 && ask->xid == e->xid &&
                 entry_is_client(e, ask->client);
     int64_t since = f->now.wall - e->cltt;
-    return same && since >= 0 && since < RETRANSMISSION && since < (e->given - e->cltt) / 3;
+    return same && since >= 0 && since < LEASE_RULES_RETRANSMISSION && since < (e->given - e->cltt) / 3;
 }
 
 static bool may_renew(const struct failover *f, const struct entry *e, const struct failover_ask *ask,

@@ -12,6 +12,9 @@
 extern "C" {
 #endif
 
+/* Seconds for which the same xid of the same client may be the same transaction. */
+#define LEASE_RULES_RETRANSMISSION 64
+
 /* The wall time at which something is due for the binding; INT64_MAX: never. */
 int64_t lease_rules_due(const struct failover *f, const struct entry *e);
 /* Does it. */

@@ -216,6 +216,23 @@ void update_link_up(struct failover *f) {
     }
 }
 
+/*
+ * What it has told us it may have promised, to a client that had ended its lease here too: its agreement to an end
+ * before that is worth nothing any more. The MCLT from when it last served is its own to wait for, in RECOVER-WAIT.
+ */
+void update_partner_forgot(struct failover *f) {
+    for (uint32_t i = 0; i < f->table.entry_count; i++) {
+        struct entry *e = &f->table.entries[i];
+        int64_t promised = time_add(e->received, core_wait_mclt(f));
+        bool may_last = e->status != FAILOVER_FREE && e->received != 0;
+        if (may_last && promised > time_max(e->ends, f->now.wall)) {
+            core_change(f, e);
+            e->ends = promised;
+            core_changed(f, e, TELL_PARTNER);
+        }
+    }
+}
+
 void update_link_down(struct failover *f) {
     f->requests = (struct requests){0};
     f->next_retry = INT64_MAX;

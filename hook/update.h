@@ -41,6 +41,8 @@ void update_tick(struct failover *f);
 int64_t update_deadline(const struct failover *f);
 
 void update_link_up(struct failover *f);
+/* The partner has lost its database: what it may have promised is counted as promised. */
+void update_partner_forgot(struct failover *f);
 void update_link_down(struct failover *f);
 
 #ifdef __cplusplus

@@ -7,197 +7,16 @@
 #define FAILOVER_TESTS_PAIR_H
 
 #include <algorithm>
-#include <cstdint>
 #include <deque>
 #include <functional>
 #include <gtest/gtest.h>
-#include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "failover.h"
+#include "server.h"
 
 namespace failover_test {
-
-constexpr uint32_t POOL_FIRST = 0x0a400a00; // 10.64.10.0
-constexpr uint32_t SUBNET = 1;
-
-inline std::string dotted(uint32_t a) {
-    return std::to_string(a >> 24) + "." + std::to_string(a >> 16 & 255) + "." + std::to_string(a >> 8 & 255) + "." +
-           std::to_string(a & 255);
-}
-
-inline failover_client make_client(unsigned n, bool with_id = false) {
-    failover_client c{};
-    c.hardware_length = 7;
-    c.hardware[0] = 1;
-    c.hardware[1] = 2;
-    c.hardware[5] = uint8_t(n >> 8);
-    c.hardware[6] = uint8_t(n);
-    if (with_id) {
-        c.id_length = 7;
-        std::copy(c.hardware, c.hardware + 7, c.id);
-    }
-    return c;
-}
-
-// What a client was told.
-struct Lease {
-    enum Kind { ACK, NAK, SILENCE } kind = SILENCE;
-    uint32_t address = 0;
-    uint32_t lifetime = 0;
-    std::string why;
-};
-
-// One server: a core, what it has stored, and the leases that its Kea would have.
-class Server {
-public:
-    struct Row {
-        failover_client client;
-        int64_t cltt;
-        int64_t ends;
-    };
-
-    Server(failover_config config, uint32_t first, uint32_t last) : config_(config), first_(first), last_(last) {
-    }
-    ~Server() {
-        kill();
-    }
-
-    void start(failover_clock now) {
-        failover_host host{this, store, log};
-        core_ = failover_create(&config_, &host);
-        ASSERT_TRUE(failover_add_pool(core_, SUBNET, first_, last_));
-        ASSERT_TRUE(failover_build(core_, record_ ? &*record_ : nullptr));
-        for (auto &[address, binding] : bindings_) {
-            failover_restore_binding(core_, &binding);
-        }
-        for (uint32_t address : reserved_) {
-            failover_reserve(core_, address);
-        }
-        failover_start(core_, process_.c_str(), now);
-        for (auto &[address, row] : rows_) {
-            failover_lease lease{address, row.client, row.cltt, row.ends, false};
-            failover_adopt(core_, &lease, now);
-        }
-        failover_adopted_all(core_, now);
-    }
-    // As kill -9: what wasn't committed is lost.
-    void kill() {
-        failover_destroy(core_);
-        core_ = nullptr;
-        pending_.clear();
-        connections_.clear();
-    }
-    void lose_database() {
-        record_.reset();
-        bindings_.clear();
-    }
-
-    void commit(failover_clock now) {
-        if (!disk_works_ || core_ == nullptr) {
-            return;
-        }
-        uint64_t sequence = 0;
-        for (auto &item : pending_) {
-            sequence = item.sequence;
-            if (item.relationship) {
-                record_ = *item.relationship;
-            } else {
-                bindings_[item.binding->address] = *item.binding;
-            }
-        }
-        pending_.clear();
-        if (sequence > 0) {
-            failover_committed(core_, sequence, now);
-        }
-    }
-    void apply_leases() {
-        failover_lease_change change;
-        while (core_ != nullptr && failover_next_lease(core_, &change)) {
-            removals_ += change.type == FAILOVER_LEASE_REMOVE;
-            auto row = rows_.find(change.lease.address);
-            if (change.type == FAILOVER_LEASE_PUT) {
-                bool same = row != rows_.end() && failover_same_client(&row->second.client, &change.lease.client);
-                if (same && row->second.cltt > change.lease.cltt) {
-                    continue;
-                }
-                rows_[change.lease.address] = Row{change.lease.client, change.lease.cltt, change.lease.ends};
-            } else if (row != rows_.end() && failover_same_client(&row->second.client, &change.lease.client) &&
-                       row->second.cltt <= change.lease.cltt) {
-                rows_.erase(row);
-            }
-        }
-    }
-
-    failover *core() {
-        return core_;
-    }
-    failover_state state() {
-        return failover_current_state(core_);
-    }
-    failover_binding binding(uint32_t address) {
-        failover_binding b{};
-        EXPECT_TRUE(failover_get_binding(core_, address, &b)) << dotted(address);
-        return b;
-    }
-    failover_status status(failover_clock now) {
-        failover_status s;
-        failover_get_status(core_, now, &s);
-        return s;
-    }
-    uint32_t own_free(failover_clock now) {
-        return failover_own_free(core_, first_, now);
-    }
-    bool logged(const std::string &text) const {
-        return std::any_of(log_.begin(), log_.end(), [&](auto &line) { return line.find(text) != std::string::npos; });
-    }
-
-    void forget_connection(int id) {
-        connections_.erase(std::remove(connections_.begin(), connections_.end(), id), connections_.end());
-    }
-
-    failover_config config_;
-    uint32_t first_, last_;
-    std::optional<failover_record> record_;
-    std::map<uint32_t, failover_binding> bindings_;
-    std::map<uint32_t, Row> rows_;
-    std::vector<uint32_t> reserved_;
-    std::vector<std::string> log_;
-    std::string process_ = "process-1";
-    bool disk_works_ = true;
-    std::vector<int> connections_; // that its transport has
-    int removals_ = 0;             // of rows that the core has asked for, there or not
-    int64_t ahead_ = 0;            // seconds by which this server's wall clock is ahead of the true time
-    failover *core_ = nullptr;
-
-private:
-    struct Item {
-        uint64_t sequence;
-        std::optional<failover_record> relationship;
-        std::optional<failover_binding> binding;
-    };
-    std::vector<Item> pending_;
-
-    static void store(void *context, uint64_t sequence, const failover_record *r, const failover_binding *b) {
-        auto *self = static_cast<Server *>(context);
-        Item item{sequence, {}, {}};
-        if (r != nullptr) {
-            item.relationship = *r;
-        } else {
-            item.binding = *b;
-        }
-        self->pending_.push_back(item);
-    }
-    static void log(void *context, failover_severity, const char *text) {
-        static_cast<Server *>(context)->log_.push_back(text);
-        if (getenv("FAILOVER_TEST_LOG") != nullptr) {
-            fprintf(stderr, "  | %s\n", text);
-        }
-    }
-};
 
 // The primary `p` and the secondary `s`, a link between them and a clock over both.
 class Pair : public ::testing::Test {
@@ -317,86 +136,22 @@ protected:
     // ---- Clients, as Kea would serve them -------------------------------------------------------------------------------
     uint32_t next_xid = 100;
 
-    failover_ask ask(const failover_client &client, uint32_t address, uint32_t xid, bool selects = false) {
-        failover_ask a{};
-        a.client = &client;
-        a.address = address;
-        a.xid = xid;
-        a.desired = desired;
-        a.selects_us = selects;
-        return a;
-    }
     failover_verdict discover_verdict(Server &x, const failover_client &client, uint16_t secs = 100,
                                       failover_why *why = nullptr) {
         failover_why unused{};
-        uint32_t subnets[] = {SUBNET};
-        failover_discover d{};
-        d.client = &client;
-        d.balance_key = client.id_length > 0 ? client.id : client.hardware + 1;
-        d.balance_key_length = client.id_length > 0 ? client.id_length : client.hardware_length - 1u;
-        d.secs = secs;
-        d.subnets = subnets;
-        d.subnet_count = 1;
-        return failover_on_discover(x.core_, &d, at(x), why != nullptr ? why : &unused);
+        return x.discover_verdict(client, secs, at(x), why != nullptr ? why : &unused);
     }
     // What an OFFER would hold. `secs` is high, so that load balancing keeps out of it.
     Lease discover(Server &x, const failover_client &client, uint16_t secs = 100) {
-        Lease lease;
-        failover_why why{};
-        if (discover_verdict(x, client, secs, &why) != FAILOVER_GO_ON) {
-            lease.why = why.text;
-            return lease;
-        }
-        for (auto &[address, row] : x.rows_) {
-            if (failover_same_client(&row.client, &client)) {
-                failover_ask a = ask(client, address, next_xid);
-                if (failover_may_have(x.core_, &a, at(x), &lease.lifetime, &why)) {
-                    lease.kind = Lease::ACK;
-                    lease.address = address;
-                    return lease;
-                }
-            }
-        }
-        uint32_t free = failover_own_free(x.core_, POOL_FIRST, at(x));
-        while (free-- > 0) {
-            lease.address = failover_next_own(x.core_, POOL_FIRST, at(x));
-            failover_ask a = ask(client, lease.address, next_xid);
-            if (x.rows_.count(lease.address) == 0 && failover_may_have(x.core_, &a, at(x), &lease.lifetime, &why)) {
-                lease.kind = Lease::ACK;
-                return lease;
-            }
-        }
-        failover_exhausted(x.core_, &client, at(x));
-        lease.address = 0;
-        lease.why = "exhausted";
-        return lease;
+        x.desired_ = desired;
+        return x.discover(client, secs, next_xid, at(x));
     }
     Lease request(Server &x, const failover_client &client, uint32_t address, bool selects = false, uint32_t xid = 0) {
-        Lease lease;
-        failover_why why{};
-        failover_ask a = ask(client, address, xid != 0 ? xid : next_xid++, selects);
-        failover_verdict verdict = failover_on_request(x.core_, &a, at(x), &why);
-        lease.why = why.text;
-        if (verdict != FAILOVER_GO_ON) {
-            if (verdict == FAILOVER_REFUSE) {
-                lease.kind = Lease::NAK;
-                auto row = x.rows_.find(address);
-                if (row != x.rows_.end() && failover_same_client(&row->second.client, &client)) {
-                    x.rows_.erase(row);
-                }
-            }
-            return lease;
+        x.desired_ = desired;
+        Lease lease = x.request(client, address, selects, xid != 0 ? xid : next_xid++, at(x));
+        if (lease.kind == Lease::ACK) {
+            settle();
         }
-        EXPECT_TRUE(failover_may_have(x.core_, &a, at(x), &lease.lifetime, &why)) << why.text;
-        for (auto row = x.rows_.begin(); row != x.rows_.end();) {
-            row = failover_same_client(&row->second.client, &client) ? x.rows_.erase(row) : std::next(row);
-        }
-        int64_t wall = at(x).wall;
-        x.rows_[address] = Server::Row{client, wall, wall + int64_t(lease.lifetime)};
-        EXPECT_TRUE(failover_bound(x.core_, &a, wall, lease.lifetime, at(x)));
-        lease.kind = Lease::ACK;
-        lease.address = address;
-        settle();
         return lease;
     }
     Lease dora(Server &x, const failover_client &client) {
@@ -404,26 +159,14 @@ protected:
         return offer.kind == Lease::ACK ? request(x, client, offer.address, true) : offer;
     }
     void release(Server &x, const failover_client &client, uint32_t address) {
-        failover_why why{};
-        if (failover_on_other(x.core_, &why) != FAILOVER_GO_ON) {
-            return;
+        if (x.release(client, address, at(x))) {
+            settle();
         }
-        x.rows_.erase(address);
-        failover_released(x.core_, address, &client, at(x));
-        settle();
     }
-
-    // Kea keeps the row of a declined lease, in a state of its own, until its probation is over.
     void decline(Server &x, const failover_client &client, uint32_t address, int64_t probation = 86400) {
-        failover_why why{};
-        auto row = x.rows_.find(address);
-        bool holds = row != x.rows_.end() && failover_same_client(&row->second.client, &client);
-        if (!holds || failover_on_other(x.core_, &why) != FAILOVER_GO_ON) {
-            return;
+        if (x.decline(client, address, probation, at(x))) {
+            settle();
         }
-        x.rows_.erase(row);
-        failover_declined(x.core_, address, at(x).wall + probation, at(x));
-        settle();
     }
 
     // ---- Step by step, for tests that look between the steps: with `stalled` set, settle() does nothing -----------------
