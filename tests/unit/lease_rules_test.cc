@@ -1131,9 +1131,13 @@ TEST_F(Rules, ExhaustionIsLoggedOnceForEachClientWithTheWayOut) {
         pass(1000);
     }
     failover_exhausted(x->core(), &two, now);
+    state_enter(x->core(), RI, now.wall);
+    state_enter(x->core(), CI, now.wall);
     EXPECT_EQ(2, says("no own free address for a new client in communications-interrupted: the partner's 10 free "
                       "addresses come within reach by force-state partner-down, if it is really down"));
     EXPECT_EQ(6u, x->status(now).counters.exhausted);
+    failover_exhausted(x->core(), &two, now);
+    EXPECT_EQ(3, says("by force-state partner-down")) << "once more after another state";
 
     in_state(PD);
     pass(20000);

@@ -1730,9 +1730,27 @@ TEST_F(Closing, NoWaitOfPartnerDownEndsAnyMore) {
     send(bndack(take_update()));
     release(one, POOL_FIRST); // waits for the partner
     done();
-    wait(600);
+    wait(4000);
     EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
     EXPECT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    send(state_message(FAILOVER_RECOVER, now.wall));
+    pass(1000);
+    EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status) << "but when it falls back they do";
+}
+
+// An operator asks for everything meanwhile.
+TEST_F(Closing, AnAnswerOfThePartnersDoesNotEndIt) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    Received u = take_update();
+    done();
+    failover_why why{};
+    ASSERT_TRUE(failover_sync(x->core(), now, &why)) << why.text;
+    run();
+    send(Message(FAILOVER_UPDDONE, take(FAILOVER_UPDREQALL).m.xid));
+    EXPECT_EQ(0u, bind(two, POOL_FIRST + 16));
+    send(bndack(u));
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
 }
 
 TEST_F(Closing, WhatWasLeasedAloneEndsAtItsEndBeforeThat) {
