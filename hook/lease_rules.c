@@ -189,7 +189,7 @@ static int64_t end_of_grant(const struct failover *f, const struct entry *e, con
         if (desired > now + mclt) {
             return time_min(time_add(time_max(e->given, now), mclt), lid);
         }
-        return time_min(desired, now + mclt);
+        return desired;
     default:
         return time_min(desired, lid);
     }
@@ -289,7 +289,7 @@ static uint64_t hash_of(const uint8_t *bytes, size_t length) {
     for (size_t i = 0; i < length; i++) {
         hash = (hash ^ bytes[i]) * 1099511628211u;
     }
-    return hash == 0 ? 1 : hash;
+    return hash;
 }
 
 /* How long (ms) this client has been asking without a pause of more than a minute. */

@@ -253,7 +253,9 @@ TEST_F(Happens, AProbationIsNotEndedAlone) {
                 link_up_in(RE);
                 ASSERT_EQ(CI, x->state());
             }
-            if (state == NO) {
+            if (state == NO) { // forced to it, after it was primary on a link
+                link_up_in(CI);
+                disconnect(link);
                 state_enter(x->core(), NO, now.wall);
             }
             failover_declined(x->core(), OWN, now.wall + 10, now);
@@ -326,6 +328,18 @@ TEST_F(SameTransaction, NotOfALeaseThatIsOver) {
     pass(2000);
     release(one, OWN);
     EXPECT_EQ(60u, bind(one, OWN, 77)) << "some clients never change their xid";
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+}
+
+TEST_F(SameTransaction, NotOfALeaseThatWasReleasedAtThePartner) {
+    in_state(NO);
+    ASSERT_EQ(60u, bind(two, OWN, 77));
+    send(bndack(take(FAILOVER_BNDUPD)));
+    wait(6);
+    ASSERT_EQ(0, verdict(bndupd(OWN, FAILOVER_RELEASED, &two, now.wall, now.wall, now.wall, now.wall)));
+    ASSERT_EQ(FAILOVER_FREE, x->binding(OWN).status);
+    ASSERT_EQ(FAILOVER_MINE, x->binding(OWN).owner);
+    EXPECT_EQ(60u, bind(two, OWN, 77));
     EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
 }
 
@@ -488,18 +502,6 @@ TEST_F(Normal, LoadBalancingLeavesNobodyWaiting) {
     EXPECT_EQ(FAILOVER_GO_ON, discover(c, 0)) << "it still waits after a minute";
     wait(61);
     EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0)) << "after a longer pause it begins anew";
-}
-
-// These eight bytes have the hash 0, which marks a place as unused.
-TEST_F(Normal, LoadBalancingLeavesEveryClientToThePartnerFirst) {
-    in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
-    failover_client c = make_client(1);
-    const uint8_t id[] = {0xd5, 0x6b, 0xb9, 0x53, 0x42, 0x87, 0x08, 0x36};
-    c.id_length = sizeof(id);
-    std::copy(id, id + sizeof(id), c.id);
-    EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0));
-    wait(4);
-    EXPECT_EQ(FAILOVER_GO_ON, discover(c, 0));
 }
 
 TEST_F(Normal, AnAnswerOfThePartnersEndsTheWaiting) {
@@ -945,6 +947,8 @@ TEST_F(Rules, StatesThatOnlyRenew) {
         EXPECT_EQ(0u, next_own());
         EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
         EXPECT_EQ(160u, bind(one, OWN)) << "within the MCLT rule";
+        pass(150000);
+        EXPECT_EQ(60u, bind(one, OWN)) << "however long it lasts";
         x->kill();
     }
 }

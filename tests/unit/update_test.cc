@@ -663,7 +663,10 @@ TEST_F(Update, AFreeAddressIsToldWithNoPromiseAhead) {
         send(bndack(take_update())); // promised for an hour
     }
     release(one, POOL_FIRST);
+    int64_t released = now.wall;
+    wait(2);
     send(bndack(take_update()));
+    EXPECT_EQ(released, x->binding(POOL_FIRST).sent) << "nor later than it ended";
     ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 1, FAILOVER_RELEASED, &one, now.wall + 1, now.wall + 1, now.wall,
                                        now.wall + 6)));
     std::set<uint32_t> free{POOL_FIRST, POOL_FIRST + 1, POOL_FIRST + 15}, told;
@@ -1418,16 +1421,19 @@ TEST_F(Requests, ASecondRequestReplacesTheFirst) {
     leases();
     send(Message(FAILOVER_UPDREQALL, 78));
     send(Message(FAILOVER_UPDREQALL, 79));
-    acknowledge_all();
     int done = 0;
-    for (Received &r : in(link)) {
-        if (r.m.type == FAILOVER_UPDDONE) {
-            done++;
-            EXPECT_EQ(79u, r.m.xid) << "the first is never answered";
+    for (std::deque<Received> box; !in(link).empty(); box.clear()) {
+        std::swap(box, in(link));
+        for (Received &r : box) {
+            if (r.m.type == FAILOVER_UPDDONE) {
+                done++;
+                EXPECT_EQ(79u, r.m.xid) << "the first is never answered";
+            } else {
+                send(bndack(r));
+            }
         }
     }
-    acknowledge_all();
-    (void)done;
+    EXPECT_EQ(1, done);
 }
 
 TEST_F(Requests, ChangesWhileAnswering) {
@@ -1499,6 +1505,39 @@ TEST_F(Requests, WhatWaitsForItsTurnIsStillToldWhereThePartnerSpeaksFirst) {
     }
     EXPECT_EQ(1u, told.count(2));
     EXPECT_EQ(13u, told.size());
+}
+
+TEST_F(Requests, ALeaseOfWhatIsOnItsWayIsToldAtOnce) {
+    start_normal(P);
+    failover_declined(x->core(), POOL_FIRST, now.wall + 10, now);
+    run();
+    send(bndack(take_update()));
+    wait(12);
+    Received freed = take_update();
+    ASSERT_EQ(FAILOVER_FREE, freed.m.binding_status);
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    EXPECT_EQ(FAILOVER_ACTIVE, take_update().m.binding_status);
+    send(bndack(freed));
+    EXPECT_TRUE(x->binding(POOL_FIRST).update_due) << "that was of the address before";
+}
+
+TEST_F(Requests, ALeaseOfWhatWaitsForItsTurnIsPartOfTheAnswer) {
+    partner_max_unacked = 1;
+    start_normal(P);
+    failover_declined(x->core(), POOL_FIRST, now.wall + 10, now);
+    run();
+    send(bndack(take_update()));
+    bind(two, POOL_FIRST + 1);
+    Received first = take_update(); // takes the window
+    wait(12);
+    ASSERT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status);
+    send(Message(FAILOVER_UPDREQ, 77));
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    forget();
+    send(bndack(first));
+    EXPECT_EQ("BNDUPD", names(link)) << "not UPDDONE yet";
+    send(bndack(take_update()));
+    EXPECT_EQ(77u, take(FAILOVER_UPDDONE).m.xid);
 }
 
 TEST_F(Requests, ALeaseOfWhatWaitsForItsTurnIsToldBeforeUpddone) {
@@ -1770,6 +1809,30 @@ TEST_F(Closing, AReleaseIsNotWaitedForWhereTheLinkIsLost) {
     EXPECT_EQ(0u, bind(two, POOL_FIRST));
     disconnect(link);
     EXPECT_NE(0u, bind(two, POOL_FIRST));
+}
+
+// ---- A partner that has lost its database -----------------------------------------------------------------------------
+
+// Its agreement to the end of a lease is worth nothing any more: it doesn't know what it has promised.
+TEST_F(Update, WhatAForgetfulPartnerMayHavePromisedIsPromised) {
+    for (bool forgot : {true, false}) {
+        ours = true;
+        no_record = false;
+        start_normal(P);
+        int64_t told = now.wall + 3630;
+        ASSERT_EQ(ACCEPTED,
+                  verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, told, now.wall, now.wall)));
+        disconnect(link);
+        release(one, POOL_FIRST);
+        no_record = forgot;
+        link_up_in(FAILOVER_RECOVER);
+        EXPECT_EQ(forgot ? told + 60 : now.wall, x->binding(POOL_FIRST).ends);
+        EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
+        EXPECT_EQ(1u, x->status(now).by_status[FAILOVER_RELEASED]);
+        EXPECT_EQ(0, x->binding(POOL_FIRST + 1).ends) << "what was never leased is not";
+        x->kill();
+        inbox.clear();
+    }
 }
 
 // ---- Two of ours that don't agree at all ----------------------------------------------------------------------------
