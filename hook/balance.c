@@ -103,7 +103,7 @@ static uint32_t balance_pool(struct failover *f, struct pool *p) {
 }
 
 static bool may_balance(const struct failover *f) {
-    return f->state == FAILOVER_NORMAL && f->peer.link != NULL && f->peer.state_known;
+    return f->state == FAILOVER_NORMAL && f->peer.state_known;
 }
 
 uint32_t balance_run(struct failover *f, enum balance_occasion occasion) {
@@ -145,8 +145,8 @@ void balance_poolresp_received(struct failover *f, uint32_t given) {
 }
 
 void balance_affinity(struct failover *f, struct entry *e) {
-    if (!may_balance(f) || !f->peer.wire_primary || e->owner != FAILOVER_MINE || e->reserved ||
-        !belongs_to_partner(f, e)) {
+    /* What has come free is the acting primary's: the other one never gets further than this. */
+    if (!may_balance(f) || e->owner != FAILOVER_MINE || e->reserved || !belongs_to_partner(f, e)) {
         return;
     }
     struct division d = divide(f, table_pool_of(&f->table, e));
@@ -168,7 +168,7 @@ static int64_t age(const struct failover *f, const struct list *l) {
         return 0;
     }
     int64_t seconds = f->now.wall - f->table.entries[l->head].starts;
-    return seconds < 0 ? 0 : seconds * 1000 * f->config.max_lease_misbalance / 100;
+    return seconds * 1000 * f->config.max_lease_misbalance / 100;
 }
 
 static int64_t pool_deadline(const struct failover *f, const struct pool *p) {

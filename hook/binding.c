@@ -339,13 +339,6 @@ bool entry_is_client(const struct entry *e, const struct failover_client *client
                                     c->bytes, c->hardware_length, client->hardware, client->hardware_length);
 }
 
-bool entry_is_exactly(const struct entry *e, const struct failover_client *client) {
-    const struct client_bytes *c = e->client;
-    return c != NULL && c->hardware_length == client->hardware_length && c->id_length == client->id_length &&
-           memcmp(c->bytes, client->hardware, c->hardware_length) == 0 &&
-           memcmp(c->bytes + c->hardware_length, client->id, c->id_length) == 0;
-}
-
 void entry_get(const struct table *t, const struct entry *e, struct failover_binding *binding) {
     *binding = (struct failover_binding){
         .address = table_address(t, e),

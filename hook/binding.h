@@ -113,8 +113,6 @@ bool entry_set_client(struct entry *e, const struct failover_client *client);
 /* All zero if there is none. */
 void entry_get_client(const struct entry *e, struct failover_client *client);
 bool entry_is_client(const struct entry *e, const struct failover_client *client);
-/* The same client, and by the same hardware address and identifier. */
-bool entry_is_exactly(const struct entry *e, const struct failover_client *client);
 
 void entry_get(const struct table *t, const struct entry *e, struct failover_binding *binding);
 

@@ -40,7 +40,7 @@ struct outgoing {
 struct peer {
     struct connection connections[CONNECTIONS_MAX];
     struct connection *link; /* null: none */
-    bool state_known;        /* STATE was received on this link */
+    bool state_known;        /* STATE was received on this link; false without one */
     bool announced;          /* STATE was sent on this link, or is about to be */
     bool withdrawn;          /* the link goes, lest the partner hears a state that breaks it */
     bool dialling;
