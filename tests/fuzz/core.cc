@@ -806,7 +806,8 @@ private:
         failover_binding b = binding_of(address);
         bool known = p.to >= 0 && b.status == FAILOVER_ACTIVE &&
                      (b.client.hardware_length == 7 && b.client.hardware[6] == uint8_t(p.to));
-        MUST(!everything || p.to < 0 || p.wall <= now.wall || p.mono <= now.mono || (known && b.ends >= p.wall),
+        MUST(!everything || p.to < 0 || p.wall <= now.wall || p.mono <= now.mono + SLACK_MS ||
+                 (known && b.ends >= p.wall),
              "a restart forgets that %08x is promised to %d", address, p.to);
         if (!known) {
             p = Promise{};
