@@ -20,12 +20,10 @@ constexpr unsigned EVENTS_MAX = 300;
 constexpr unsigned PEOPLE = 6;
 constexpr int64_t SLACK_MS = 3000; // each clock is rounded to a second, and a jump of one is none
 
-// Nobody else than these two ever gives an address away.
-constexpr int NO_ONE = -1;    // the address is promised to nobody
-constexpr int EVERYBODY = -2; // it was declined: it is promised to all that nobody has it
-
+// That an address is one client's until then, by this server's word or by the partner's that it has accepted.
 struct Promise {
-    int to = NO_ONE;
+    enum { NONE, LEASE, PROBATION } kind = NONE; // of a declined address: nobody has it
+    failover_client to{};
     int64_t mono = 0; // its end
     int64_t wall = 0;
 };
@@ -420,11 +418,12 @@ private:
                  (long long)b.ends);
         }
     }
-    void check_grant(int to, uint32_t address, const failover_binding &before) {
+    void check_grant(const failover_client &to, uint32_t address, const failover_binding &before) {
         const Promise &p = promises[address];
-        MUST(p.to == NO_ONE || p.to == to || p.mono <= now.mono + SLACK_MS,
-             "client %d is given %08x, which is promised to %d for %lld ms more", to, address, p.to,
-             (long long)(p.mono - now.mono));
+        bool his = p.kind == Promise::LEASE && failover_same_client(&p.to, &to);
+        MUST(p.kind == Promise::NONE || his || p.mono <= now.mono + SLACK_MS,
+             "client %u is given %08x, which is promised to %u for %lld ms more", to.hardware[6], address,
+             p.to.hardware[6], (long long)(p.mono - now.mono));
         failover_status s = status();
         if (before.status == FAILOVER_FREE && (gifts[address] || before.owner != FAILOVER_MINE)) {
             MUST(s.state == FAILOVER_PARTNER_DOWN && now.wall >= s.since + int64_t(s.mclt),
@@ -490,7 +489,7 @@ private:
         failover_exhausted(core, &c, now);
         return 0;
     }
-    void request(unsigned n, const failover_client &c, uint32_t address, uint32_t xid, uint32_t desired, bool selects) {
+    void request(const failover_client &c, uint32_t address, uint32_t xid, uint32_t desired, bool selects) {
         failover_why why{};
         failover_ask a = ask(c, address, xid, desired, selects);
         failover_binding before = binding_of(address);
@@ -502,16 +501,20 @@ private:
         if (failover_subnet_of(core, address) == 0) {
             return;
         }
-        check_grant(int(n), address, before);
+        check_grant(c, address, before);
         check_lifetime(a, before, lifetime);
         MUST(failover_bound(core, &a, now.wall, lifetime, now), "the address was allowed a moment ago");
-        bool infinite = lifetime == FAILOVER_LIFETIME_INFINITE;
-        int64_t wall = infinite ? INT64_MAX : now.wall + int64_t(lifetime);
-        int64_t mono = infinite ? INT64_MAX : now.mono + int64_t(lifetime) * 1000;
-        Promise &p = promises[address];
-        bool same = p.to == int(n);
-        p = Promise{int(n), same ? std::max(p.mono, mono) : mono, same ? std::max(p.wall, wall) : wall};
+        int64_t wall = lifetime == FAILOVER_LIFETIME_INFINITE ? INT64_MAX : now.wall + int64_t(lifetime);
+        promise(address, c, wall);
         rows[address] = Row{c, now.wall, wall, false};
+    }
+    // Rule 2: a shorter lease to the same client moves nothing.
+    void promise(uint32_t address, const failover_client &to, int64_t wall) {
+        int64_t left = wall > int64_t(1) << 40 ? INT64_MAX : std::max(int64_t(0), wall - now.wall) * 1000;
+        Promise &p = promises[address];
+        bool same = p.kind == Promise::LEASE && failover_same_client(&p.to, &to);
+        int64_t mono = plus(now.mono, left);
+        p = Promise{Promise::LEASE, to, same ? std::max(p.mono, mono) : mono, same ? std::max(p.wall, wall) : wall};
     }
     void give_back(uint32_t address, bool decline) {
         failover_why why{};
@@ -530,7 +533,7 @@ private:
         int64_t probation = probations[in.choice(4)];
         row->second = Row{failover_client{}, now.wall, now.wall + probation, true};
         failover_declined(core, address, now.wall + probation, now);
-        promises[address] = Promise{EVERYBODY, now.mono + probation * 1000, now.wall + probation};
+        promises[address] = Promise{Promise::PROBATION, {}, now.mono + probation * 1000, now.wall + probation};
     }
 
     // ---- The partner ----------------------------------------------------------------------------------------------------
@@ -571,6 +574,9 @@ private:
         bool unchanged = before.status == after.status && before.owner == after.owner;
         if (active) {
             MUST(after.ends >= before.ends, "the partner cuts a lease short");
+            if (after.ends > before.ends) {
+                promise(address, after.client, after.ends);
+            }
             return;
         }
         if (unchanged && before.status != FAILOVER_ACTIVE) {
@@ -586,6 +592,9 @@ private:
         bool was_promised = before.status == FAILOVER_ACTIVE || before.status == FAILOVER_ABANDONED || !ack;
         if (was_promised) {
             promises[address] = Promise{};
+        }
+        if (after.status == FAILOVER_ACTIVE) {
+            promise(address, after.client, after.ends);
         }
         gifts[address] = false;
     }
@@ -804,11 +813,10 @@ private:
     // What a new process knows of a promise. A jump of the clock before its start is beyond it.
     void take_over(uint32_t address, Promise &p, bool everything) {
         failover_binding b = binding_of(address);
-        bool known = p.to >= 0 && b.status == FAILOVER_ACTIVE &&
-                     (b.client.hardware_length == 7 && b.client.hardware[6] == uint8_t(p.to));
-        MUST(!everything || p.to < 0 || p.wall <= now.wall || p.mono <= now.mono + SLACK_MS ||
-                 (known && b.ends >= p.wall),
-             "a restart forgets that %08x is promised to %d", address, p.to);
+        bool known = p.kind == Promise::LEASE && b.status == FAILOVER_ACTIVE && failover_same_client(&b.client, &p.to);
+        bool over = p.wall <= now.wall || p.mono <= now.mono + SLACK_MS;
+        MUST(!everything || p.kind != Promise::LEASE || over || (known && b.ends >= p.wall),
+             "a restart forgets that %08x is promised to %u", address, p.to.hardware[6]);
         if (!known) {
             p = Promise{};
             return;
@@ -933,7 +941,7 @@ private:
             failover_client c = person(n / 2, n % 2 == 1);
             uint32_t lifetime = desired(), address = offer(c);
             if (address != 0) {
-                request(n / 2, c, address, client_xid++, lifetime, true);
+                request(c, address, client_xid++, lifetime, true);
             }
             break;
         }
@@ -941,7 +949,7 @@ private:
             unsigned n = in.choice(2 * PEOPLE), how = in.byte();
             failover_client c = person(n / 2, n % 2 == 1);
             uint32_t wanted = address(), lifetime = desired();
-            request(n / 2, c, wanted, how & 1 ? client_xid : ++client_xid, lifetime, (how & 2) != 0);
+            request(c, wanted, how & 1 ? client_xid : ++client_xid, lifetime, (how & 2) != 0);
             break;
         }
         case RELEASE:

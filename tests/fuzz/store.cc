@@ -157,7 +157,7 @@ void write_values(Input &in) {
     insert(in, db, "relationship",
            {"fo1", "normal", "1799999000", "normal", "1799999000", "60", "0", "1799990000", "0", "primary", "0", "0",
             "1", "mine", "1799999990", "1799999900", "1799999990", nullptr, "process-1"});
-    for (unsigned i = 0; i < 4 && !in.empty(); i++) {
+    for (unsigned i = 0; i < ADDRESSES && !in.empty(); i++) {
         std::string address = std::to_string(FIRST + in.choice(ADDRESSES));
         insert(in, db, "binding",
                {"fo1",
