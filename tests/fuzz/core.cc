@@ -17,7 +17,6 @@ using namespace fuzz;
 namespace {
 
 constexpr unsigned EVENTS_MAX = 300;
-constexpr unsigned PEOPLE = 6;
 constexpr int64_t SLACK_MS = 3000; // each clock is rounded to a second, and a jump of one is none
 
 // That an address is one client's until then, by this server's word or by the partner's that it has accepted.
@@ -99,6 +98,7 @@ private:
     std::map<uint32_t, failover_binding> bindings;
     std::map<uint32_t, Row> rows;
     bool disk_works = true;
+    bool reservations = false;
 
     Connection connections[2];
     int next_id = 0;
@@ -137,6 +137,11 @@ private:
             return t == FAILOVER_TIME_INFINITE ? t : std::max(int64_t(0), t + int8_t(in.byte()));
         }
         return n == 250 ? FAILOVER_TIME_INFINITE : n == 251 ? 0 : in.number(4);
+    }
+    // Two have a reservation. 0: none, which is in no pool.
+    uint32_t reserved_for(const failover_client &c) const {
+        unsigned n = c.hardware[6];
+        return reservations && n < 2 ? FIRST + n + 1 : 0;
     }
     failover_binding binding_of(uint32_t address) {
         failover_binding b{};
@@ -201,6 +206,7 @@ private:
         config.interrupted_leases = s[POLICY] & 1 ? FAILOVER_EXTEND : FAILOVER_REPLACE;
         config.partner_down_full = (s[POLICY] & 2) != 0;
         config.load_balance_max_seconds = s[POLICY] & 4 ? 0 : 3;
+        reservations = (s[POLICY] & 8) != 0;
         static const uint32_t mclts[] = {60, 1, 3600, 31622400}, downs[] = {0, 1, 60, 31622400};
         config.mclt = mclts[s[MCLT] % 4];
         config.auto_partner_down = downs[s[AUTO_DOWN] % 4];
@@ -262,6 +268,9 @@ private:
         MUST(failover_build(core, record ? &*record : nullptr), "no table");
         for (auto &[address, binding] : bindings) {
             failover_restore_binding(core, &binding);
+        }
+        for (unsigned n = 0; n < PEOPLE; n++) {
+            failover_reserve(core, reserved_for(person(n, false)));
         }
         failover_start(core, process, now);
         for (auto &[address, row] : rows) {
@@ -425,7 +434,9 @@ private:
              "client %u is given %08x, which is promised to %u for %lld ms more", to.hardware[6], address,
              p.to.hardware[6], (long long)(p.mono - now.mono));
         failover_status s = status();
-        if (before.status == FAILOVER_FREE && (gifts[address] || before.owner != FAILOVER_MINE)) {
+        bool reserved = address == reserved_for(to);
+        MUST(!before.reserved || reserved || before.status != FAILOVER_FREE, "a reserved address is given to another");
+        if (before.status == FAILOVER_FREE && !reserved && (gifts[address] || before.owner != FAILOVER_MINE)) {
             MUST(s.state == FAILOVER_PARTNER_DOWN && now.wall >= s.since + int64_t(s.mclt),
                  "the partner's free address is given in %s", failover_state_name(s.state));
         }
@@ -454,6 +465,7 @@ private:
         a.address = address;
         a.xid = xid;
         a.desired = desired;
+        a.reserved = address == reserved_for(c);
         a.selects_us = selects;
         return a;
     }
@@ -472,8 +484,12 @@ private:
         d.secs = uint16_t(in.byte());
         d.subnets = subnets;
         d.subnet_count = 2;
+        d.reserved = reserved_for(c);
         if (failover_on_discover(core, &d, now, &why) != FAILOVER_GO_ON) {
             return 0;
+        }
+        if (d.reserved != 0) {
+            return d.reserved;
         }
         for (uint32_t pool : {FIRST, SECOND}) {
             for (uint32_t left = failover_own_free(core, pool, now); left > 0; left--) {
@@ -849,6 +865,8 @@ private:
             MUST(why.text[0] != '\0', "no reason");
         }
         if (what == 1) {
+            MUST(!failover_is_silent(core) || failover_on_other(core, &why) == FAILOVER_SILENCE,
+                 "silent, but for some");
             for (unsigned i = 0; i < 2 * ADDRESSES; i++) {
                 failover_explain_binding(core, pool_address(i), now, &why);
                 MUST(why.text[0] != '\0' && memchr(why.text, 0, sizeof(why.text)) != nullptr, "no reason");

@@ -12,11 +12,12 @@ namespace fuzz {
 constexpr uint32_t FIRST = 0x0a630064;  // 10.99.0.100, the pool of the captures
 constexpr uint32_t SECOND = 0x0a63006e; // 10.99.0.110
 constexpr uint32_t ADDRESSES = 8;       // of each of the two pools
+constexpr unsigned PEOPLE = 6;          // clients, each with an identifier and without one
 
 // What each settings byte chooses.
 enum Setting {
     ROLE,      // bit 0: secondary
-    POLICY,    // bit 0: extend; bit 1: partner-down-lease-time full; bit 2: no load balancing
+    POLICY,    // bit 0: extend; bit 1: partner-down-lease-time full; bit 2: no load balancing; bit 3: reservations
     MCLT,      // 60, 1, 3600, 31622400
     AUTO_DOWN, // off, 1, 60, 31622400
     LIMITS,    // bits 0 and 1: updates in flight; bit 2: min-balance 0; bit 3: max-balance 0; bit 4: misbalance 0

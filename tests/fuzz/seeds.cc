@@ -101,6 +101,51 @@ void write_capture(const std::filesystem::path &file) {
     }
 }
 
+// ---- What else may happen -------------------------------------------------------------------------------------------
+
+void add(Bytes &program, const Bytes &bytes) {
+    program.insert(program.end(), bytes.begin(), bytes.end());
+}
+
+// Each thing that a partner may say of the address, around the present time.
+void add_updates(Bytes &program, uint8_t address) {
+    const uint8_t holder = 2 * fuzz::PEOPLE, later = 20, present = 69;
+    for (uint8_t status = 0; status < FAILOVER_BINDING_STATUSES - 1; status++) {
+        add(program, {fuzz::UPDATE, 0, 0, 0, address, status, holder, later, later, present, 0, present, 0, 0});
+        add(program, {fuzz::UPDATE, 0, 0, 0, address, status, 6, present, 0, present, 0, present, 0, present, 10, 0});
+    }
+}
+
+Bytes story(uint8_t role, uint8_t policy, uint8_t memory, uint8_t lies) {
+    Bytes program(fuzz::SETTINGS_SIZE, 0);
+    program[fuzz::ROLE] = role;
+    program[fuzz::POLICY] = policy;
+    program[fuzz::MEMORY] = memory;
+    add(program, {fuzz::LINK_UP, 0, lies, 0, fuzz::ACK_ALL, 0, 0});
+    for (uint8_t client = 0; client < 4; client++) {
+        add(program, {fuzz::DORA, uint8_t(client * 2), 100, client, fuzz::ACK_ALL, 0, 0});
+    }
+    add_updates(program, 0);
+    add(program,
+        {fuzz::PASS, 40, fuzz::OTHER, 0, 2, 7, 0, fuzz::ACK_ALL, 0, 255, fuzz::RELEASE, 0, fuzz::DECLINE, 1, 1});
+    add(program, {fuzz::DISCONNECT, 0, fuzz::DORA, 8, 100, 0, fuzz::REQUEST, 8, 0, 0, 3, fuzz::PASS, 48});
+    add(program, {fuzz::FORCE, 3, 1, fuzz::DORA, 10, 100, 0, fuzz::PASS, 40, fuzz::LINK_UP, 0, lies, 3});
+    add(program, {fuzz::STATE, 0, 9, 0, 69, 0, 0, fuzz::ACK_ALL, 0, 0, fuzz::OPERATOR, 1, fuzz::RESTART, 0});
+    return program;
+}
+
+void write_stories() {
+    for (uint8_t role : {0, 1}) {
+        for (uint8_t memory : {0, 2, 3, 4, 5, 6}) {
+            for (uint8_t lies : {0, 32}) {
+                uint8_t policy = uint8_t(memory + lies / 32 * 8);
+                std::string name = "story-" + std::to_string(role) + "-" + std::to_string(memory);
+                write("core", name + "-" + std::to_string(lies), story(role, policy, memory, lies));
+            }
+        }
+    }
+}
+
 // ---- Databases ------------------------------------------------------------------------------------------------------
 
 Bytes database() {
@@ -186,6 +231,7 @@ int main(int, char **argv) {
             write_capture(file.path());
         }
     }
+    write_stories();
     write_databases();
     write_texts();
     return 0;
