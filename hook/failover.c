@@ -159,7 +159,7 @@ int64_t core_mono_of(const struct failover *f, int64_t wall) {
     if (wall == FAILOVER_TIME_INFINITE) {
         return INT64_MAX;
     }
-    int64_t left = wall - core_sure_now(f);
+    int64_t left = time_add(wall, -core_sure_now(f));
     return left <= 0 ? f->now.mono : left > INT64_MAX / 2000 ? INT64_MAX : f->now.mono + left * 1000;
 }
 

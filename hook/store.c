@@ -395,7 +395,7 @@ static int owner_named(const char *name) {
     return owner;
 }
 
-/* Times of this server's clock, so far from the end of 64 bits that an MCLT can be added. */
+/* Times that are past, so far from the end of 64 bits that an MCLT can be added. */
 #define OWN_TIME_MAX ((int64_t)1 << 40)
 
 static bool read_record(sqlite3_stmt *q, struct failover_record *r) {
@@ -436,6 +436,18 @@ static bool read_record(sqlite3_stmt *q, struct failover_record *r) {
     return sound;
 }
 
+/* Bindings without their relationship: half of what was known is gone. They must not come back with its next record. */
+static enum failover_store_found without_record(struct failover_store *s, int relationship) {
+    sqlite3_stmt *q;
+    if (sqlite3_prepare_v2(s->db, "SELECT 1 FROM binding WHERE relationship = ? LIMIT 1", -1, &q, NULL) != SQLITE_OK) {
+        return FAILOVER_STORE_DAMAGED;
+    }
+    sqlite3_bind_text(q, 1, s->names[relationship], -1, SQLITE_STATIC);
+    bool none = sqlite3_step(q) == SQLITE_DONE;
+    sqlite3_finalize(q);
+    return none ? FAILOVER_STORE_NOTHING : FAILOVER_STORE_DAMAGED;
+}
+
 enum failover_store_found failover_store_load(struct failover_store *s, int relationship,
                                               struct failover_record *record) {
     sqlite3_stmt *q;
@@ -447,7 +459,7 @@ enum failover_store_found failover_store_load(struct failover_store *s, int rela
     enum failover_store_found found = FAILOVER_STORE_DAMAGED;
     int step = sqlite3_step(q);
     if (step == SQLITE_DONE) {
-        found = FAILOVER_STORE_NOTHING;
+        found = without_record(s, relationship);
     } else if (step == SQLITE_ROW && read_record(q, record)) {
         found = FAILOVER_STORE_FOUND;
     }
@@ -469,10 +481,10 @@ static bool read_binding(sqlite3_stmt *q, struct failover_binding *b) {
         .address = (uint32_t)number(q, 0, 0, UINT32_MAX, &sound),
         .status = status,
         .owner = (enum failover_owner)owner,
-        .starts = number(q, 3, 0, INT64_MAX, &sound),
+        .starts = number(q, 3, 0, OWN_TIME_MAX, &sound),
         .ends = number(q, 4, 0, INT64_MAX, &sound),
         .given = number(q, 5, 0, INT64_MAX, &sound),
-        .cltt = number(q, 6, 0, INT64_MAX, &sound),
+        .cltt = number(q, 6, 0, OWN_TIME_MAX, &sound), /* may become the record's last_granted */
         .sent = number(q, 7, 0, INT64_MAX, &sound),
         .acked = number(q, 8, 0, INT64_MAX, &sound),
         .received = number(q, 9, 0, INT64_MAX, &sound),

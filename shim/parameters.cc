@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "parameters.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <cc/dhcp_config_error.h>
 #include <dhcpsrv/cfgmgr.h>
@@ -25,7 +26,9 @@ struct Place {
 };
 
 [[noreturn]] void fail(const Place &place, const std::string &what) {
-    isc_throw(ConfigError, place.path << " (" << place.value->getPosition().str() << "): " << what);
+    std::string text = place.path + " (" + place.value->getPosition().str() + "): " + what;
+    std::replace(text.begin(), text.end(), '\0', '?'); // it would end the text
+    isc_throw(ConfigError, text);
 }
 
 std::string typeName(const ConstElementPtr &value) {

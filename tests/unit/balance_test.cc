@@ -769,6 +769,13 @@ TEST_F(BalanceWire, BalanceNeverWaitsLongerThanTheMaximum) {
     EXPECT_EQ(now.mono + 600000, balance_deadline(x->core_));
 }
 
+// A deadline that is always now would keep the main loop busy for ever.
+TEST_F(BalanceWire, WithoutAMinimumIntervalTheServerStillComesToRest) {
+    make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20, [](failover_config &c) { c.min_balance = c.max_balance = 0; });
+    meet();
+    EXPECT_GT(failover_deadline(x->core_), now.mono);
+}
+
 TEST_F(BalanceWire, WithoutALinkThereIsNoBalance) {
     make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
     meet();

@@ -224,6 +224,11 @@ TEST_F(Parameters, UnknownKeyAtTheTopIsNamedWithItsPosition) {
     EXPECT_ERROR("database, relationships");
 }
 
+TEST_F(Parameters, AnUnknownKeyWithANulDoesNotEndTheText) {
+    all->set(std::string("relationship\0s", 14), Element::createList());
+    EXPECT_ERROR("unknown parameter \"relationship?s\"; known here are: database, relationships");
+}
+
 TEST_F(Parameters, UnknownKeyInARelationshipIsNamedWithItsPathAndPosition) {
     EXPECT_PRED2(contains, errorOf("{ \"relationships\": [ {\n \"name\": \"dc1\",\n \"mclt-seconds\": 60 } ] }"),
                  "relationships[0].mclt-seconds (<string>:3:18): unknown parameter \"mclt-seconds\"");

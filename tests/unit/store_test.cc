@@ -410,7 +410,8 @@ TEST(Store, KeepsEveryFieldOfABinding) {
     zeros.status = FAILOVER_FREE;
     all.push_back(zeros);
     failover_binding extremes = some_binding(UINT32_MAX);
-    extremes.starts = extremes.ends = extremes.given = extremes.cltt = FAILOVER_TIME_INFINITE;
+    extremes.starts = extremes.cltt = int64_t(1) << 40;
+    extremes.ends = extremes.given = FAILOVER_TIME_INFINITE;
     extremes.sent = extremes.acked = extremes.received = FAILOVER_TIME_INFINITE;
     extremes.xid = extremes.extended_epoch = UINT32_MAX;
     extremes.ip_flags = UINT16_MAX;
@@ -759,9 +760,9 @@ TEST(Store, SaysWhyWhileSomebodyElseLocksIt) {
 
 // ---- Kill -9 --------------------------------------------------------------------------------------------------------
 
-// The n-th thing that is written; from the numbers on disk follows what was written last.
+// The n-th thing that is written, a relationship's record first; from the numbers on disk follows what was written last.
 void write_number(Store &s, uint32_t n) {
-    if (n % 10 == 0) {
+    if (n % 10 == 1) {
         failover_record r = some_record();
         r.epoch = n;
         s.put(r);
@@ -791,9 +792,9 @@ struct Numbers {
 // What there is to be after numbers 1 to `last`.
 Numbers numbers_after(uint32_t last) {
     Numbers numbers;
-    numbers.record = last / 10 * 10;
+    numbers.record = last == 0 ? 0 : (last - 1) / 10 * 10 + 1;
     for (uint32_t n = last > 1000 ? last - 1000 : 1; n <= last; n++) {
-        if (n % 10 != 0) {
+        if (n % 10 != 1) {
             numbers.bindings[1000 + n % 64] = n;
         }
     }
@@ -1159,7 +1160,8 @@ TEST(StoreDamaged, NonsenseInABindingIsDamage) {
         status = 'dancing'; status = ''; status = 'active'; status = 'unknown'; status = 'BACKUP';
         status = 2; owner = 'somebody'; owner = ''; hardware = zeroblob(22); hardware = zeroblob(1000);
         client_id = zeroblob(256); client_id = zeroblob(100000); hardware = x'', client_id = x'';
-        address = -1; address = 4294967296; address = 'here'; starts = -1; ends = -1; ends = 'never';
+        address = -1; address = 4294967296; address = 'here'; starts = -1;
+        starts = 9223372036854775807; cltt = 9223372036854775807; ends = -1; ends = 'never';
         ends = 1.5; given = -1; cltt = -1; sent = -1; acked = -1; received = -1; xid = -1;
         xid = 4294967296; extended_epoch = -1; extended_epoch = 4294967296; ip_flags = -1;
         ip_flags = 65536; update_due = 2; update_due = 'maybe'; update_sent = 2; state_sent = -1;
@@ -1175,6 +1177,16 @@ TEST(StoreDamaged, NonsenseInABindingIsDamage) {
         EXPECT_EQ(FAILOVER_STORE_FOUND, s.load());
         EXPECT_FALSE(s.load_bindings()) << nonsense;
     }
+}
+
+TEST(StoreDamaged, BindingsWithoutTheirRelationshipAreDamage) {
+    Folder folder;
+    write_file(folder.file(), sound_database(3));
+    Sqlite(folder.file()).run("DELETE FROM relationship");
+    Store s(folder.file());
+    ASSERT_EQ(FAILOVER_STORE_OPENED, s.result);
+    EXPECT_EQ(FAILOVER_STORE_DAMAGED, s.load());
+    EXPECT_EQ(FAILOVER_STORE_NOTHING, Store(folder.file(), "fo2").load()) << "another's bindings";
 }
 
 TEST(StoreDamaged, MissingTablesAndColumnsAreDamage) {
