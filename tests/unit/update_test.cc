@@ -900,6 +900,19 @@ TEST_F(Duel, ActiveAgainstActiveOfAnotherClientIsAClash) {
     EXPECT_EQ(1u, x->status(now).counters.clashes);
 }
 
+// The secondary's update is rejected as the less critical one, and nobody would speak of it again.
+TEST_F(Duel, AClashIsCountedByThePrimaryWhoseOwnStands) {
+    outstanding(P, FAILOVER_ACTIVE);
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall - 5)));
+    EXPECT_EQ(1u, x->status(now).counters.clashes);
+    EXPECT_TRUE(x->logged("clash: 10.64.10.0"));
+    outstanding(S, FAILOVER_ACTIVE);
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall - 5)));
+    EXPECT_EQ(0u, x->status(now).counters.clashes) << "the primary will insist";
+}
+
 TEST_F(Duel, WhatThePartnerPromisedTheSameClientIsPromised) {
     outstanding(P, FAILOVER_ACTIVE);
     int64_t longer = now.wall + 1000;
