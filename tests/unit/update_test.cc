@@ -543,26 +543,6 @@ TEST_F(Update, AcceptedAbandonedForgetsTheClient) {
     EXPECT_EQ(0u, x->rows_.count(POOL_FIRST + 15));
 }
 
-TEST_F(Update, FlagsAreTakenAndCleared) {
-    start_normal(S);
-    int64_t t = now.wall;
-    Message flagged = bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, t + 90, t, t);
-    ASSERT_EQ(ACCEPTED, verdict(flagged.number(FAILOVER_OPT_IP_FLAGS, 0xff03)));
-    EXPECT_EQ(FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP, x->binding(POOL_FIRST + 15).ip_flags);
-    send(Message(FAILOVER_UPDREQALL, 5));
-    bool found = false;
-    for (Received &r : all_updates()) {
-        if (r.m.assigned_ip_address == POOL_FIRST + 15) {
-            found = true;
-            EXPECT_EQ(3, r.m.ip_flags) << "they survive a round trip";
-        }
-    }
-    EXPECT_TRUE(found);
-    forget();
-    update(bndupd(POOL_FIRST + 16, FAILOVER_ACTIVE, &one, t + 60, t + 90, t, t));
-    EXPECT_EQ(0, x->binding(POOL_FIRST + 16).ip_flags);
-}
-
 TEST_F(Update, MissingIdentifierDeletesTheStoredOne) {
     start_normal(S);
     int64_t t = now.wall;
