@@ -22,6 +22,7 @@ namespace failover_test {
 class Pair : public ::testing::Test {
 protected:
     void make(uint32_t addresses = 20, std::function<void(failover_config &)> change = nullptr) {
+        in_flight_.clear(); // of servers of before
         failover_config config{};
         failover_config_defaults(&config);
         snprintf(config.name, sizeof(config.name), "fo1");
