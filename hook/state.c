@@ -531,6 +531,9 @@ void state_startup(struct failover *f) {
         f->record.state = (enum failover_state)row->next;
         f->record.stos = f->now.wall;
     }
+    /* The state from before may be RECOVER, after SHUTDOWN: what an earlier RECOVER of this process found is over. */
+    f->recover_served = last_served(f, f->state);
+    f->first_contact = false;
     f->state = ST;
     f->entered = f->now.mono;
     f->startup_over = f->now.mono + (int64_t)f->config.startup_delay * 1000;

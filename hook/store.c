@@ -467,6 +467,29 @@ enum failover_store_found failover_store_load(struct failover_store *s, int rela
     return found;
 }
 
+static bool is_named(const struct failover_store *s, const char *name) {
+    for (int i = 0; i < s->relationships; i++) {
+        if (strcmp(s->names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool failover_store_orphan(struct failover_store *s, char name[FAILOVER_NAME_MAX + 1]) {
+    sqlite3_stmt *q;
+    if (sqlite3_prepare_v2(s->db, "SELECT name FROM relationship ORDER BY name", -1, &q, NULL) != SQLITE_OK) {
+        return false;
+    }
+    bool found = false;
+    while (!found && sqlite3_step(q) == SQLITE_ROW) {
+        snprintf(name, FAILOVER_NAME_MAX + 1, "%s", text(q, 0));
+        found = !is_named(s, name);
+    }
+    sqlite3_finalize(q);
+    return found;
+}
+
 static bool read_binding(sqlite3_stmt *q, struct failover_binding *b) {
     bool sound = true;
     enum failover_binding_status status = status_named(text(q, 1));

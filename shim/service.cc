@@ -321,6 +321,12 @@ void Service::restore(Relationship &r, const SrvConfigPtr &config) {
     if (found == FAILOVER_STORE_DAMAGED) {
         throw Damaged();
     }
+    char orphan[FAILOVER_NAME_MAX + 1];
+    if (found == FAILOVER_STORE_NOTHING && failover_store_orphan(store_, orphan)) {
+        LOG_WARN(logger, FAILOVER_DATABASE)
+            .arg(quoted(r.name()) + " is new to the failover database, which knows " + quoted(orphan) +
+                 ", that is not configured: if it has been renamed, it begins without a record, in recover");
+    }
     build(r, config, found == FAILOVER_STORE_FOUND ? &record : nullptr);
     if (found == FAILOVER_STORE_FOUND) {
         Restoring restoring{r.core_, {}, 0};

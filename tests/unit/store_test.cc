@@ -502,6 +502,14 @@ TEST(Store, KeepsRelationshipsApart) {
     EXPECT_EQ(FAILOVER_STORE_NOTHING, stranger.load());
     EXPECT_TRUE(stranger.load_bindings());
     EXPECT_TRUE(stranger.bindings.empty());
+    // One that nobody has named is found; when all are, there is none.
+    char name[FAILOVER_NAME_MAX + 1];
+    for (size_t i = 0; i < names.size(); i++) {
+        ASSERT_TRUE(failover_store_orphan(stranger.store, name));
+        EXPECT_EQ(1, std::count(names.begin(), names.end(), name));
+        failover_store_relationship(stranger.store, name);
+    }
+    EXPECT_FALSE(failover_store_orphan(stranger.store, name));
 }
 
 TEST(Store, CanBeReadWithTheSqlite3ProgramWhileItIsOpen) {

@@ -786,26 +786,6 @@ TEST_F(Update, AcceptedAbandonedForgetsTheClient) {
     EXPECT_EQ(0u, x->rows_.count(POOL_FIRST + 15));
 }
 
-TEST_F(Update, FlagsAreTakenAndCleared) {
-    start_normal(S);
-    int64_t t = now.wall;
-    Message flagged = bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, t + 90, t, t);
-    ASSERT_EQ(ACCEPTED, verdict(flagged.number(FAILOVER_OPT_IP_FLAGS, 0xff03)));
-    EXPECT_EQ(FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP, x->binding(POOL_FIRST + 15).ip_flags);
-    send(Message(FAILOVER_UPDREQALL, 5));
-    bool found = false;
-    for (Received &r : all_updates()) {
-        if (r.m.assigned_ip_address == POOL_FIRST + 15) {
-            found = true;
-            EXPECT_EQ(3, r.m.ip_flags) << "they survive a round trip";
-        }
-    }
-    EXPECT_TRUE(found);
-    forget();
-    update(bndupd(POOL_FIRST + 16, FAILOVER_ACTIVE, &one, t + 60, t + 90, t, t));
-    EXPECT_EQ(0, x->binding(POOL_FIRST + 16).ip_flags);
-}
-
 TEST_F(Update, MissingIdentifierDeletesTheStoredOne) {
     start_normal(S);
     int64_t t = now.wall;
@@ -1224,6 +1204,19 @@ TEST_F(Duel, ActiveAgainstActiveOfAnotherClientIsAClash) {
     EXPECT_EQ(CONFLICT,
               verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall + 5)));
     EXPECT_EQ(1u, x->status(now).counters.clashes);
+}
+
+// The secondary's update is rejected as the less critical one, and nobody would speak of it again.
+TEST_F(Duel, AClashIsCountedByThePrimaryWhoseOwnStands) {
+    outstanding(P, FAILOVER_ACTIVE);
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall - 5)));
+    EXPECT_EQ(1u, x->status(now).counters.clashes);
+    EXPECT_TRUE(x->logged("clash: 10.64.10.0"));
+    outstanding(S, FAILOVER_ACTIVE);
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall - 5)));
+    EXPECT_EQ(0u, x->status(now).counters.clashes) << "the primary will insist";
 }
 
 TEST_F(Duel, WhatThePartnerPromisedTheSameClientIsPromised) {
