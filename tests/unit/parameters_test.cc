@@ -609,6 +609,12 @@ TEST_F(Parameters, ThisServerNameDecidesWhereNeitherAddressIsLocal) {
     EXPECT_EQ(FAILOVER_PRIMARY, core().role);
 }
 
+TEST_F(Parameters, ThisServerNameMustNotBeThatOfThePeerWhoseAddressIsElsewhere) {
+    local_addresses = {"192.0.2.2"};
+    relationship()->set("this-server-name", Element::create("server1"));
+    EXPECT_ERROR("this-server-name is \"server1\", but the address of \"server2\" is this server's");
+}
+
 TEST_F(Parameters, ThisServerNameThatIsNeitherPeersNamesAllThree) {
     relationship()->set("this-server-name", Element::create("server3"));
     EXPECT_ERROR("\"server3\" is neither \"server1\" nor \"server2\"");
