@@ -53,7 +53,7 @@ def second(server, **changes):
     server.config["Dhcp4"]["subnet4"].append(subnet(2, "10.66.0.0/24", ["10.66.0.50 - 10.66.0.59"]))
 
 
-def tested(server):
+def checked(server):
     """(exit code, what it says) of kea-dhcp4 -t with the server's configuration."""
     server.write_config()
     server.spawn([server.host.program(server.name), "-t", f"{server.host.self_path}/kea.json"],

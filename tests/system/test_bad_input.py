@@ -49,21 +49,6 @@ def test_what_may_not_come_first(bed, lonely, message):
     assert_serves(bed, lonely, 1)
 
 
-def test_half_a_message_and_no_more(bed, lonely):
-    whole = Message(wire.CONNECTACK, 0, {wire.NAME: b"fo"}).encode()
-    mark = lonely.log.mark()
-    for size in range(1, len(whole)):
-        with dial(bed, "srv2", lonely) as connection:
-            connection.sendall(whole[:size])
-    assert_serves(bed, lonely)
-    with dial(bed, "srv2", lonely) as connection:
-        connection.sendall(whole[:-1])
-        connection.shutdown(socket.SHUT_WR)
-        assert is_closed(connection)
-    assert status(lonely)["why"].endswith("closed by the partner"), "what the last one did"
-    assert not log_lines(lonely, "ERROR", mark)
-
-
 REFUSED = {
     "another relationship": (dict(name=b"of"), "remote failover relationship name does not match", 8),
     "no relationship": (dict(name=None), "missing relationship-name", 8),
