@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
-"""A trouble report about option 61 and MAC addresses: C50, a storm of conflicts after phones had changed their MACs over
-night. Elsewhere ten rejects ended the service of the pair."""
+"""A trouble report about option 61 and MAC addresses: C50, a storm of conflicts after phones had changed their MACs
+over night. Elsewhere ten rejects ended the service of the pair."""
 import threading
 
 import pytest
@@ -65,9 +65,9 @@ def with_secondary(bed, lonely):
 
 
 def test_c50_a_storm_of_rejects_stops_nothing(bed, with_secondary):
-    """The primary rejects such updates with a reason that says what is held here, and sends its own. That is never counted
-    towards an end of the service. (The case wants a counter for each reason; the design has one for all, "rejects-sent",
-    and the reason in the log of who is rejected.)"""
+    """The primary rejects such updates with a reason that says what is held here, and sends its own. That is never
+    counted towards an end of the service. (The case wants a counter for each reason; the design has one for all,
+    "rejects-sent", and the reason in the log of who is rejected.)"""
     server, partner = with_secondary
     clients = {client: serve(client, server) for client in (bed.client() for _ in range(5))}
     wait_quiet(server)

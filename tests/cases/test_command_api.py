@@ -17,7 +17,7 @@ POOL = addresses_of(32)
 MCLT = 3
 
 
-# --- C57: maintenance that cannot be undone, or hits everybody -------------------------------------------------------------
+# --- C57: maintenance that cannot be undone, or hits everybody --------------------------------------------------------
 
 def shut_down_pair(bed, library):
     """(primary, secondary, client, its lease), where the secondary has been shut down by command in normal."""
@@ -32,9 +32,9 @@ def shut_down_pair(bed, library):
 
 
 def test_c57_the_partner_takes_over_at_once(bed, library):
-    """shutdown is announced, and the partner goes to partner-down without an operator. It may give its own addresses and
-    extend all leases at once; for those of the other server it waits for the MCLT. (The case would let it skip that wait
-    where the other one had reported that nothing was queued; the design doesn't.)"""
+    """shutdown is announced, and the partner goes to partner-down without an operator. It may give its own addresses
+    and extend all leases at once; for those of the other server it waits for the MCLT. (The case would let it skip that
+    wait where the other one had reported that nothing was queued; the design doesn't.)"""
     primary, secondary, client, lease = shut_down_pair(bed, library)
     theirs = set(owned(secondary, POOL))
     wait_states("partner-down/shutdown", primary, secondary)
@@ -51,9 +51,9 @@ def test_c57_the_partner_takes_over_at_once(bed, library):
 
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
 def test_c57_cancelled_before_it_was_stopped(bed, library, times):
-    """By force-state startup, the design's word for it. Elsewhere a cancelled server returned to a state of maintenance and
-    served in it. Here it comes back as after a start: by way of recover, since the partner has been alone meanwhile, and
-    silent until both are in normal. Once more changes nothing about where it ends."""
+    """By force-state startup, the design's word for it. Elsewhere a cancelled server returned to a state of maintenance
+    and served in it. Here it comes back as after a start: by way of recover, since the partner has been alone
+    meanwhile, and silent until both are in normal. Once more changes nothing about where it ends."""
     primary, secondary, client, lease = shut_down_pair(bed, library)
     mark = secondary.log.mark()
     for _ in range(times):
@@ -69,8 +69,8 @@ def test_c57_cancelled_before_it_was_stopped(bed, library, times):
 
 
 def test_c57_shut_down_twice_and_cancelled_after_the_stop(bed, library):
-    """The second order finds the state as it is. After the stop there is nothing left to cancel: a new process comes back
-    by itself."""
+    """The second order finds the state as it is. After the stop there is nothing left to cancel: a new process comes
+    back by itself."""
     primary, secondary, client, lease = shut_down_pair(bed, library)
     wait_states("partner-down/shutdown", primary, secondary)
     since = status(secondary)["since"]
@@ -88,8 +88,8 @@ def test_c57_shut_down_twice_and_cancelled_after_the_stop(bed, library):
 def test_c57_hub_with_three_relationships(bed, library):
     """A hub shares one subnet with each of three servers. An order is for one relationship: with several it has to be
     named, and the others don't notice."""
-    networks = [subnet(1), *(subnet(number, f"10.{64 + number}.0.0/24", [f"10.{64 + number}.0.50 - 10.{64 + number}.0.59"])
-                             for number in (2, 3))]
+    networks = [subnet(1), subnet(2, "10.66.0.0/24", ["10.66.0.50 - 10.66.0.59"]),
+                subnet(3, "10.67.0.0/24", ["10.67.0.50 - 10.67.0.59"])]
     spokes, relationships = [], []
     for number, host in enumerate(("srv2", "srv3", "srv4"), 1):
         if host != "srv2":
@@ -128,7 +128,7 @@ def test_c57_hub_with_three_relationships(bed, library):
     assert [item["name"] for item in hub.query("status-get")["failover"]] == ["fo1", "fo2", "fo3"]
 
 
-# --- C60: control channel trouble -----------------------------------------------------------------------------------------
+# --- C60: control channel trouble -------------------------------------------------------------------------------------
 
 def test_c60_a_broken_control_channel_changes_nothing(bed, library):
     """An agent that can't reach the server, or that is asked without a password: operators were cut off, and pairs that
@@ -168,7 +168,8 @@ def with_password(agent):
     ("max-response-delay", 2 ** 32 + 60, "9 to 86400, not 4294967356"),
     ("mclt", 2 ** 32 + 3600, "1 to 31622400, not 4294970896"),
     ("startup-delay", 2 ** 63 - 1, "1 to 3600, not 9223372036854775807"),
-    ("load-balance-max-seconds", 70000, "0 to 65535, not 70000"), ("max-unacked-updates", 65537, "1 to 65535, not 65537")])
+    ("load-balance-max-seconds", 70000, "0 to 65535, not 70000"),
+    ("max-unacked-updates", 65537, "1 to 65535, not 65537")])
 def test_c60_numbers_are_not_cut_off(kea, key, value, words):
     """A delay of 70000 was taken for 4464. Every number is read with 64 bits, and then its range is looked at."""
     parameters(kea)["relationships"][0][key] = value

@@ -20,11 +20,11 @@ from testbed import LINK_ADDRESSES
 POOL = addresses_of(32)
 
 
-# --- C04: a configuration sync clones the identity ---------------------------------------------------------------------
+# --- C04: a configuration sync clones the identity --------------------------------------------------------------------
 
 def test_c04_one_file_serves_both_servers(bed, library):
-    """A sync tool copied the whole configuration, this-server-name included, and both nodes took themselves for the same
-    server. Here nothing has to be left out of the copy: each finds itself by its address."""
+    """A sync tool copied the whole configuration, this-server-name included, and both nodes took themselves for the
+    same server. Here nothing has to be left out of the copy: each finds itself by its address."""
     pair = primary, secondary = normal_pair(bed, library)
     files = []
     for server in pair:
@@ -85,7 +85,7 @@ def test_c04_both_claim_the_same_role(bed, library, role):
     assert bed.client().discover(secs=10) == []
 
 
-# --- C32: pasted hyphens, missing parameters -----------------------------------------------------------------------------
+# --- C32: pasted hyphens, missing parameters --------------------------------------------------------------------------
 
 def test_c32_a_pasted_hyphen_is_an_unknown_key(kea):
     """Three lines copied from a web page had U+2010 where a hyphen belongs."""
@@ -163,13 +163,15 @@ def test_c32_mclt_may_stand_on_both_and_the_primarys_counts(bed, library):
     assert serve(bed.client(), secondary).lifetime == 25
 
 
-# --- C33: auto-partner-down rejected ------------------------------------------------------------------------------------
+# --- C33: auto-partner-down rejected ----------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("value, words", [
     (-1, "must be 0 to 31622400, not -1"), ("300", "must be an integer, not a string"),
-    (10 ** 9, "must be 0 to 31622400, not 1000000000"), (1e9, "must be an integer, not a "), (0.5, "must be an integer")])
+    (10 ** 9, "must be 0 to 31622400, not 1000000000"), (1e9, "must be an integer, not a real"),
+    (0.5, "must be an integer, not a real")])
 def test_c33_auto_partner_down_that_is_no_time(kea, value, words):
-    """The word was unknown in one release and mistaken for another one in the next. 1e9 is a real number in Kea's JSON."""
+    """The word was unknown in one release and mistaken for another one in the next. 1e9 is a real number in Kea's
+    JSON."""
     parameters(kea)["relationships"][0]["auto-partner-down"] = value
     assert words in why_not(kea)
 
@@ -193,11 +195,11 @@ def test_c33_ports_that_differ(bed, library):
     assert [status(server)["listening"] for server in pair] == [True, True]
 
 
-# --- C34: a relationship that no pool uses -------------------------------------------------------------------------------
+# --- C34: a relationship that no pool uses ----------------------------------------------------------------------------
 #
 # Coverage is by subnet: `subnets` in the relationship, not a reference in each pool. So a pool can't refer to a
-# relationship that isn't there, and half of the pools of a subnet can't be covered; its like is half of a shared network,
-# which is an error, since Kea moves clients between its subnets.
+# relationship that isn't there, and half of the pools of a subnet can't be covered; its like is half of a shared
+# network, which is an error, since Kea moves clients between its subnets.
 
 def test_c34_nothing_to_cover(kea):
     kea.config["Dhcp4"]["subnet4"] = []
@@ -239,7 +241,7 @@ def test_c34_a_subnet_that_no_relationship_covers_is_plain_kea(bed, library):
     assert server.command("failover-binding", ip_address="10.66.0.50")["result"] == 3
 
 
-# --- C35: duplicate names, a third member --------------------------------------------------------------------------------
+# --- C35: duplicate names, a third member -----------------------------------------------------------------------------
 
 def test_c35_three_mistakes_have_three_texts(kea):
     """A host called like its peer; a server that isn't in the list; a third server in it."""
@@ -267,7 +269,7 @@ def test_c35_a_relationship_has_two_peers(kea, count):
     assert line.startswith("relationships[0].peers (") and str(count) in line and "two" in line
 
 
-# --- C36: a wrong local address eats descriptors -------------------------------------------------------------------------
+# --- C36: a wrong local address eats descriptors ----------------------------------------------------------------------
 
 def test_c36_an_address_that_no_interface_bears(kea):
     """An error, where the server can't tell from it which of the peers it is."""
@@ -309,12 +311,12 @@ def test_c36_an_address_that_comes_and_goes(bed, library):
     wait_states("normal/normal", primary, secondary)
 
 
-# --- C61: everything to one side -----------------------------------------------------------------------------------------
+# --- C61: everything to one side --------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("split, server, silent", [(256, 0, 1), (0, 1, 0)])
 def test_c61_split_to_one_side(bed, library, split, server, silent):
-    """0 leaves all new clients to the secondary, 256 to the primary; the other one answers who has waited, and keeps its
-    half of the free addresses."""
+    """0 leaves all new clients to the secondary, 256 to the primary; the other one answers who has waited, and keeps
+    its half of the free addresses."""
     servers = normal_pair(bed, library, {"split": split})
     for role in "primary", "secondary":
         assert [offer.source for offer in bed.client(role).discover()] == [servers[server].host.address]

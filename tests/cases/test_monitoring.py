@@ -5,8 +5,8 @@ import socket
 import time
 
 from client import Ack
-from hook import (addresses_of, force, log_lines, normal_pair, pair_config, serve, states, status, wait_known, wait_quiet,
-                  wait_states)
+from hook import (addresses_of, force, log_lines, normal_pair, pair_config, serve, states, status, wait_known,
+                  wait_quiet, wait_states)
 from kea import kea_hook
 from process import wait_until
 from testbed import LINK_ADDRESSES
@@ -15,14 +15,14 @@ POOL = addresses_of(32)
 LBMAX = 3
 
 
-# --- C54: totals doubled, free leases shown as active ---------------------------------------------------------------------
+# --- C54: totals doubled, free leases shown as active -----------------------------------------------------------------
 
 def test_c54_what_dashboards_count(bed, library):
-    """Tools took free and backup addresses for active leases, or died of a state they didn't know. Here the lease database
-    holds what clients hold and nothing else, on both servers alike; what failover knows besides stands apart.
+    """Tools took free and backup addresses for active leases, or died of a state they didn't know. Here the lease
+    database holds what clients hold and nothing else, on both servers alike; what failover knows besides stands apart.
 
-    By the design a replica carries no user-context and no owner, and there is no count of "served here": whose an address
-    is, failover-binding says. The sum over both servers counts each lease twice, as with libdhcp_ha."""
+    By the design a replica carries no user-context and no owner, and there is no count of "served here": whose an
+    address is, failover-binding says. The sum over both servers counts each lease twice, as with libdhcp_ha."""
     hooks = [(library, bed.failover_parameters()), (kea_hook("libdhcp_stat_cmds.so"), None)]
     pair = primary, secondary = normal_pair(bed, library, hooks=hooks)
     leases = {bed.client(role).dora().address for role in ("primary", "secondary") for _ in range(5)}
@@ -41,8 +41,8 @@ def test_c54_what_dashboards_count(bed, library):
 
 
 def test_c54_what_parsers_meet(bed, library):
-    """status-get and statistic-get-all have all that plain Kea's have, and ours beside it in places of its own: Stork looks
-    for "high-availability", an exporter for `subnet[ID].NAME`."""
+    """status-get and statistic-get-all have all that plain Kea's have, and ours beside it in places of its own: Stork
+    looks for "high-availability", an exporter for `subnet[ID].NAME`."""
     plain = bed.kea("srv1", bed.kea_config(subnets=None))
     plain.start()
     wanted_status, wanted_statistics = set(plain.query("status-get")), set(plain.query("statistic-get-all"))
@@ -59,11 +59,11 @@ def test_c54_what_parsers_meet(bed, library):
         assert all(isinstance(statistics[name][0][0], int) for name in ours)
 
 
-# --- C55: process alive, service dead -------------------------------------------------------------------------------------
+# --- C55: process alive, service dead ---------------------------------------------------------------------------------
 
 def test_c55_the_port_is_in_use_at_the_start(bed, library):
-    """After an update something else had the port, and the daemon idled for hours with a warning. It is an error here, in
-    the status too, tried again until it works; and this server can still dial."""
+    """After an update something else had the port, and the daemon idled for hours with a warning. It is an error here,
+    in the status too, tried again until it works; and this server can still dial."""
     primary, secondary = (bed.kea(host, pair_config(bed, library)) for host in ("srv1", "srv2"))
     with primary.host.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
         other.bind((LINK_ADDRESSES["srv1"], 647))
@@ -82,8 +82,8 @@ def test_c55_the_port_is_in_use_at_the_start(bed, library):
 def test_c55_no_dhcp_socket_while_failover_says_normal(bed, library):
     """The case wants the hook to tell the partner when Kea has no open sockets; that was for decision, and the design
     doesn't have it. What it has: nobody is left to a server that doesn't answer. The partner serves those clients when
-    they have waited for load-balance-max-seconds, renews everybody's leases, and gets more addresses from the deaf server,
-    which is there but for its clients. And an operator can take the deaf server out with one command."""
+    they have waited for load-balance-max-seconds, renews everybody's leases, and gets more addresses from the deaf
+    server, which is there but for its clients. And an operator can take the deaf server out with one command."""
     pair = primary, secondary = normal_pair(bed, library, {"load_balance_max_seconds": LBMAX})
     client = bed.client("primary")
     lease = client.dora()

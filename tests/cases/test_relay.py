@@ -14,15 +14,15 @@ MCLT = 10               # of failover_parameters()
 LBMAX = 3
 
 
-# --- C39: a helper address for one server only ---------------------------------------------------------------------------
+# --- C39: a helper address for one server only ------------------------------------------------------------------------
 
 def test_c39_a_relay_that_knows_one_server_only(bed, library):
     """A router had one of the two servers as its helper, and half of its clients were never served: those whose hash is
     the other one's. Here that server answers them when their secs passes load-balance-max-seconds, and where secs stays
     zero when that time has passed since their first DISCOVER.
 
-    The case also wants a counter for each relay and a line an hour, which the design doesn't have: "queries-balanced" is
-    one counter for all."""
+    The case also wants a counter for each relay and a line an hour, which the design doesn't have: "queries-balanced"
+    is one counter for all."""
     primary, secondary = normal_pair(bed, library)
     clients = {role: [bed.client(role, relay=True) for _ in range(6)] for role in ("primary", "secondary")}
     for client in clients["secondary"]:
@@ -40,7 +40,7 @@ def test_c39_a_relay_that_knows_one_server_only(bed, library):
     assert status(primary)["counters"]["queries-balanced"] == 0, "it never heard of any"
 
 
-# --- C40: renewals answered with NAK by the other node -------------------------------------------------------------------
+# --- C40: renewals answered with NAK by the other node ----------------------------------------------------------------
 
 def test_c40_a_client_of_the_dead_server_is_extended(bed, library):
     """The server that gave the lease is off. Its client gets no answer to its renewal, rebinds by broadcast, and the
@@ -87,14 +87,14 @@ def test_c40_a_request_that_selects_the_other_server(bed, library):
     assert not primary.leases()
 
 
-# --- C41: secs zero or byte-swapped --------------------------------------------------------------------------------------
+# --- C41: secs zero or byte-swapped -----------------------------------------------------------------------------------
 
 def test_c41_secs_zero_or_byte_swapped(bed, library):
     """Some clients count in the wrong byte order, so that one second is 0x0100: they were answered by both servers at
     once. Above 255 with a low byte of zero the field is taken for a swapped one.
 
-    The case wants that rule configurable and counted; the design makes it a rule. What it costs a client that has really
-    waited for 256 s is in the last line: one more DISCOVER."""
+    The case wants that rule configurable and counted; the design makes it a rule. What it costs a client that has
+    really waited for 256 s is in the last line: one more DISCOVER."""
     primary, secondary = normal_pair(bed, library)
     for secs, answered in ((0, False), (3, False), (0x0100, False), (0x0300, False), (4, True), (0x0400, True),
                            (0x00ff, True), (0x0a00, True), (0x0101, True)):

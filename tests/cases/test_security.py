@@ -15,11 +15,11 @@ from partner import Message, dial, is_closed
 from process import wait_until
 
 
-# --- who is no partner ---------------------------------------------------------------------------------------------------
+# --- who is no partner ------------------------------------------------------------------------------------------------
 
 def test_c59_strangers(bed, library):
-    """A connection from a host that is no peer froze the server, and enough of them ate all its descriptors. No byte for
-    who is no partner: it is closed when it is accepted, and the link of those who are doesn't notice."""
+    """A connection from a host that is no peer froze the server, and enough of them ate all its descriptors. No byte
+    for who is no partner: it is closed when it is accepted, and the link of those who are doesn't notice."""
     pair = primary, secondary = normal_pair(bed, library)
     secondary.host.namespace.ip("addr add 10.98.0.77/24 dev eth1")
     before = descriptors(primary)
@@ -30,13 +30,14 @@ def test_c59_strangers(bed, library):
             connection.settimeout(5)
             assert connection.recv(100) == b""
     assert_serves(bed, primary)
-    wait_until(lambda: descriptors(primary) <= before + 1, 5, lambda: f"{before} descriptors, but {descriptors(primary)}")
+    wait_until(lambda: descriptors(primary) <= before + 1, 5,
+               lambda: f"{before} descriptors, but {descriptors(primary)}")
     assert all("DEBUG" in line for line in log_lines(primary, "10.98.0.77", mark))
     assert status(primary)["counters"]["disconnects"] == 0
     wait_states("normal/normal", *pair)
 
 
-# --- who has the partner's address but isn't it ---------------------------------------------------------------------------
+# --- who has the partner's address but isn't it -----------------------------------------------------------------------
 
 def test_c59_300_idle_connections_from_the_partners_address(bed, library):
     """At most two that have not completed CONNECT are open at a time."""
@@ -53,7 +54,8 @@ def test_c59_300_idle_connections_from_the_partners_address(bed, library):
     wait_known(secondary, lease)
     for connection in connections:
         connection.close()
-    wait_until(lambda: descriptors(primary) <= before + 1, 5, lambda: f"{before} descriptors, but {descriptors(primary)}")
+    wait_until(lambda: descriptors(primary) <= before + 1, 5,
+               lambda: f"{before} descriptors, but {descriptors(primary)}")
 
 
 def test_c59_who_says_nothing_or_next_to_nothing_is_given_up(bed, lonely):
@@ -72,7 +74,7 @@ def test_c59_who_says_nothing_or_next_to_nothing_is_given_up(bed, lonely):
     assert_serves(bed, lonely)
 
 
-# --- malformed input -------------------------------------------------------------------------------------------------------
+# --- malformed input --------------------------------------------------------------------------------------------------
 
 def header(length, kind=wire.CONTACT, offset=12):
     return struct.pack("!HBBII", length, kind, offset, int(time.time()), 1)

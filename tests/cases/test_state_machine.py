@@ -11,8 +11,8 @@ TIMES = {"mclt": MCLT, "startup_delay": STARTUP}
 
 
 def test_c12_a_reboot_without_the_partner(bed, library):
-    """The saved state is normal, the partner is away: silent for startup-delay at most, then in communications-interrupted
-    with its own share."""
+    """The saved state is normal, the partner is away: silent for startup-delay at most, then in
+    communications-interrupted with its own share."""
     primary, secondary = normal_pair(bed, library, TIMES)
     client = bed.client("secondary")
     lease = client.dora()
@@ -34,8 +34,8 @@ def test_c12_no_record_and_no_partner(bed, library):
     """A cookbook shipped a kludge to get past this. A server without a record can't know what its partner has promised:
     it stays in recover, silent, and its log says why and names the command once a minute.
 
-    The way out is an order, as in the case, by the design's force-state partner-down. The MCLT counts from the order, and
-    the answer says when service starts and at what price."""
+    The way out is an order, as in the case, by the design's force-state partner-down. The MCLT counts from the order,
+    and the answer says when service starts and at what price."""
     server = bed.kea("srv2", pair_config(bed, library, TIMES))
     server.start()
     wait_states("recover", server)

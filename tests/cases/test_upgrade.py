@@ -9,8 +9,8 @@ import partner as wire
 from client import Ack
 from configuration import checked, parameters, why_not
 from conversation import RECOVER_WAIT, STATES, violations
-from hook import (addresses_of, assert_serves, held_down, log_lines, normal_pair, owned, pair_config, pool, small, states,
-                  status, wait_quiet, wait_states, wipe)
+from hook import (addresses_of, assert_serves, held_down, log_lines, normal_pair, owned, pair_config, pool, small,
+                  states, status, wait_quiet, wait_states, wipe)
 from kea import subnet
 from mixed import HOSTS, Mixed
 from partner import NORMAL, RECOVER, Partner, scripted_primary
@@ -19,7 +19,7 @@ from process import wait_until
 POOL = addresses_of(32)
 
 
-# --- C26: BACKUP addresses after failover is switched off ----------------------------------------------------------------
+# --- C26: BACKUP addresses after failover is switched off -------------------------------------------------------------
 
 def test_c26_without_the_hook_every_address_is_free(bed, library):
     """A lease file was copied to a stand-alone server, which never handed out what was in state backup. Ownership lives
@@ -58,12 +58,12 @@ def test_c26_a_pool_that_no_relationship_covers_any_more(bed, library):
     assert primary.command("failover-binding", ip_address=addresses_of(8)[0])["result"] == 3
 
 
-# --- C51: wire and number changes between releases -----------------------------------------------------------------------
+# --- C51: wire and number changes between releases --------------------------------------------------------------------
 
 @pytest.mark.parametrize("role", ["primary", "secondary"])
 def test_c51_dhcpd_4_is_understood_and_recover_wait_is_254(bed, library, role):
-    """An old manual numbers the states otherwise than the source of 4.x does: partner-down is 1 there, and 4 here. With a
-    real dhcpd 4.4 as partner nothing of what we say is amiss, and it reads our recover-wait as that.
+    """An old manual numbers the states otherwise than the source of 4.x does: partner-down is 1 there, and 4 here. With
+    a real dhcpd 4.4 as partner nothing of what we say is amiss, and it reads our recover-wait as that.
 
     A 3.0.x is not refused by its number, as the case wants: a dhcpd of any release says protocol version 1, or nothing,
     and 4.x doesn't look at it; neither do we. There is none to be built here."""
@@ -126,15 +126,16 @@ def test_c51_states_that_exist(bed, library, number):
         assert server.is_alive() and states(server) != "unknown"
 
 
-# --- C53: the library does not load --------------------------------------------------------------------------------------
+# --- C53: the library does not load -----------------------------------------------------------------------------------
 #
 # Libraries made for the purpose, which need ours and change one thing about it.
 
 def linked_with(bed, name, source, *libraries):
     """A library of C source."""
     path = os.path.join(bed.path, name)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-o", path, "-", "-x", "none", "-Wl,--no-as-needed", *libraries,
-                    *(f"-Wl,-rpath,{os.path.dirname(needed)}" for needed in libraries)], input=source, text=True, check=True)
+    found_at_run_time = [f"-Wl,-rpath,{os.path.dirname(needed)}" for needed in libraries]
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", path, "-x", "c", "-", "-x", "none", "-Wl,--no-as-needed",
+                    *libraries, *found_at_run_time], input=source, text=True, check=True)
     return path
 
 
