@@ -101,6 +101,8 @@ class Dns:
         return self
 
     def __exit__(self, *_):
+        for daemon in self._daemons:
+            daemon.stop()
         os.eventfd_write(self._stop, 1)
         self._thread.join()
         os.close(self._stop)
