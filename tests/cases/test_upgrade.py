@@ -80,6 +80,7 @@ def test_c51_dhcpd_4_is_understood_and_recover_wait_is_254(bed, library, role):
         mark = pair.said.mark()
         pair.ours.start()
         pair.wait_normal()
+        pair.said.wait(wire.STATE, pair.ours, since=mark, state="normal")
         shown = [said.number(wire.SERVER_STATE) for said in pair.said.all(wire.STATE, pair.ours, mark)]
         assert RECOVER_WAIT == 254 and shown.index(RECOVER) < shown.index(RECOVER_WAIT) < shown.index(NORMAL)
         assert pair.theirs.log.find("peer moves from recover to recover-wait")
