@@ -6,14 +6,13 @@ from hook import (addresses_of, force, log_lines, lose, normal_pair, owned, pair
 from process import wait_until
 
 POOL = addresses_of(32)
-MCLT, STARTUP = 4, 2
-TIMES = {"mclt": MCLT, "startup_delay": STARTUP}
+MCLT, STARTUP = 4, 6
 
 
 def test_c12_a_reboot_without_the_partner(bed, library):
     """The saved state is normal, the partner is away: silent for startup-delay at most, then in
     communications-interrupted with its own share."""
-    primary, secondary = normal_pair(bed, library, TIMES)
+    primary, secondary = normal_pair(bed, library, {"mclt": 60, "startup_delay": STARTUP})
     client = bed.client("secondary")
     lease = client.dora()
     wait_known(primary, lease)
@@ -36,7 +35,7 @@ def test_c12_no_record_and_no_partner(bed, library):
 
     The way out is an order, as in the case, by the design's force-state partner-down. The MCLT counts from the order,
     and the answer says when service starts and at what price."""
-    server = bed.kea("srv2", pair_config(bed, library, TIMES))
+    server = bed.kea("srv2", pair_config(bed, library, {"mclt": MCLT, "startup_delay": 1}))
     server.start()
     wait_states("recover", server)
     client = bed.client()
