@@ -207,6 +207,14 @@ def test_c34_nothing_to_cover(kea):
     assert '"fo"' in line and "no subnet 1" in line
 
 
+def test_c34_no_subnet_at_all(kea):
+    """Where `subnets` is left out, which means all, there may be none yet: a warning, not the error of the case."""
+    del parameters(kea)["relationships"][0]["subnets"]
+    kea.config["Dhcp4"]["subnet4"] = []
+    warning, = starts(kea)
+    assert '"fo"' in warning and "covers no subnet" in warning
+
+
 def test_c34_a_subnet_that_is_not_there(kea):
     parameters(kea)["relationships"][0]["subnets"] = [1, 5]
     line = why_not(kea)
