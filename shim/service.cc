@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "service.h"
 
+#include <algorithm>
 #include <cc/dhcp_config_error.h>
 #include <cstring>
 #include <dhcp/iface_mgr.h>
@@ -165,6 +166,13 @@ void Service::coverSubnets(const SrvConfigPtr &config) {
                 covered.relationship = r.get();
                 warnOfSubnet(subnet, *r);
             }
+        }
+    }
+    for (const auto &r : relationships_) {
+        bool idle = std::none_of(subnets_.begin(), subnets_.end(),
+                                 [&](const auto &entry) { return entry.second.relationship == r.get(); });
+        if (idle) {
+            LOG_WARN(logger, FAILOVER_CONFIGURATION_RISKY).arg(quoted(r->name()) + ": covers no subnet");
         }
     }
     for (auto &[id, covered] : subnets_) {

@@ -10,6 +10,7 @@ import re
 import sqlite3
 import time
 
+from client import Ack
 from compare import address_range, differences, view
 from kea import subnet
 from process import wait_until
@@ -200,6 +201,11 @@ def wait_time(when):
     wait_until(lambda: time.time() >= when, when - time.time() + 1, "that time")
 
 
+def descriptors(server):
+    """How many a running server has open."""
+    return len(os.listdir(f"/proc/{server.pid}/fd"))
+
+
 # --- clients ---------------------------------------------------------------------------------------------------------
 
 def serve(client, server):
@@ -217,3 +223,17 @@ def wait_known(server, lease):
 def near(seconds):
     """A lifetime of that many seconds: the client and the server don't read their clocks in the same moment."""
     return range(int(seconds) - 1, int(seconds) + 2)
+
+
+QUICKLY = 1             # s; usually a millisecond
+
+
+def assert_serves(bed, server, clients=3):
+    """New clients get leases and renew them, without having to wait."""
+    for _ in range(clients):
+        client = bed.client()
+        begin = time.monotonic()
+        lease = serve(client, server)
+        assert isinstance(lease, Ack), f"{lease} of {server}"
+        assert time.monotonic() - begin < QUICKLY
+        client.release(lease)

@@ -591,6 +591,12 @@ TEST_F(Parameters, ThisServerNameDecidesWhereNeitherAddressIsLocal) {
     EXPECT_EQ(FAILOVER_PRIMARY, core().role);
 }
 
+TEST_F(Parameters, ThisServerNameMustNotBeThatOfThePeerWhoseAddressIsElsewhere) {
+    local_addresses = {"192.0.2.2"};
+    relationship()->set("this-server-name", Element::create("server1"));
+    EXPECT_ERROR("this-server-name is \"server1\", but the address of \"server2\" is this server's");
+}
+
 TEST_F(Parameters, ThisServerNameOfWrongType) {
     relationship()->set("this-server-name", Element::create(1));
     EXPECT_ERROR("relationships[0].this-server-name");

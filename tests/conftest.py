@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: MPL-2.0
-"""pytest's set-up for the system tests: options, fixtures, logs of failed tests, and the unit-test programs."""
+"""pytest's set-up for the tests in system/ and cases/, which share the modules in system/: options, fixtures, logs of
+failed tests, and the unit-test programs."""
 import os
 import signal
 
 import pytest
 
 import googletest
+from configuration import NO_MCLT_WARNING
 from hook import normal_pair, pair_config, wait_states
 from testbed import Testbed
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-BUILT_LIBRARY = os.path.join(HERE, "..", "..", ".libs", "libdhcp_failover.so")
+BUILT_LIBRARY = os.path.join(HERE, "..", ".libs", "libdhcp_failover.so")
 
 
 def pytest_addoption(parser):
@@ -78,3 +80,29 @@ def server(request, bed, library):
     server, = bed.start_all(bed.kea("srv1", pair_config(bed, library, parameters)))
     wait_states("recover", server)
     return server
+
+
+@pytest.fixture(scope="module")
+def shared_bed(request):
+    """One test bed for all tests of a file that only start a server, which mostly fails."""
+    with Testbed(keep=request.config.getoption("keep")) as bed:
+        yield bed
+
+
+@pytest.fixture
+def kea(shared_bed, library):
+    """A server of the shared bed, not started, with a good configuration."""
+    server = shared_bed.kea("srv1", pair_config(shared_bed, library, {"mclt": NO_MCLT_WARNING}))
+    yield server
+    server.stop()
+    shared_bed.programs.remove(server)
+
+
+@pytest.fixture
+def lonely(bed, library):
+    """The primary of a pair that was in normal; its partner is down, and the partner's address is free to be used."""
+    primary, secondary = normal_pair(bed, library)
+    secondary.stop()
+    bed.programs.remove(secondary)
+    wait_states("communications-interrupted", primary)
+    return primary
