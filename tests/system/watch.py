@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MPL-2.0
+"""What watches kea-dhcp4 while it runs: the sanitizers that the hook was built with, or valgrind (--valgrind).
+
+Kea is not ours, and not built for it. So a leak, a race or an error of valgrind's counts where the hook is in its stack.
+"""
+import os
+import re
+import subprocess
+
+VALGRIND = ["valgrind", "--quiet", "--leak-check=full", "--show-leak-kinds=definite", "--errors-for-leak-kinds=definite",
+            # The hook is unloaded before leaks are looked for.
+            "--keep-debuginfo=yes", "--fullpath-after=", "--num-callers=40"]
+OURS = re.compile(r"libdhcp_failover|/(hook|shim)/\w+\.(c|cc|h):\d")
+
+OPTIONS = {
+    # Containers that Kea fills and the hook reads (or the other way round) seem to overflow.
+    "ASAN_OPTIONS": "abort_on_error=1:detect_container_overflow=0:fast_unwind_on_malloc=0:malloc_context_size=40",
+    # Kea leaks too; which leaks count is judged by the log.
+    "LSAN_OPTIONS": "exitcode=0",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TSAN_OPTIONS": "exitcode=0:ignore_noninstrumented_modules=1:history_size=5",
+}
+
+
+def sanitizers(library):
+    """The libraries of the sanitizers that this one was built with, in the order in which they must be loaded."""
+    if not os.path.exists(library):
+        return []       # for Kea to complain of
+    headers = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"NEEDED.*\[(lib(?:a|t|ub)san\.so\.\d+)\]", headers)
+
+
+def environment(libraries):
+    """What a program that loads these hook libraries must be started with."""
+    needed = [name for library in libraries for name in sanitizers(library)]
+    return {"LD_PRELOAD": ":".join(dict.fromkeys(needed)), **OPTIONS} if needed else {}
+
+
+def merged(watching, more):
+    """Two environments, of which both may preload libraries: the sanitizers' come first."""
+    preload = ":".join(filter(None, (one.get("LD_PRELOAD") for one in (watching, more))))
+    return {**watching, **more, **({"LD_PRELOAD": preload} if preload else {})}
+
+
+def findings(text):
+    """The reports in a log that count."""
+    memory = re.findall(r"^==\d+==ERROR: AddressSanitizer.*?^SUMMARY:.*?$|^.*runtime error:.*$|^.*DEADLYSIGNAL.*$", text,
+                        re.MULTILINE | re.DOTALL)
+    leaks = re.findall(r"^(?:Direct|Indirect) leak of .*?\n\n", text, re.MULTILINE | re.DOTALL)
+    races = re.findall(r"^WARNING: ThreadSanitizer:.*?^SUMMARY:.*?$", text, re.MULTILINE | re.DOTALL)
+    # A block ends with a line that holds the process's number only.
+    valgrinds = re.findall(r"^==\d+== \S.*?^==\d+== *$", text, re.MULTILINE | re.DOTALL)
+    return memory + [report for report in leaks + races + valgrinds if OURS.search(report)]
