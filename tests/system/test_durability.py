@@ -337,6 +337,19 @@ def test_hook_removed_and_loaded_again(bed, library):
     wait_same_view(*pair, POOL)
 
 
+def test_hook_removed_while_kea_holds_rows_that_it_made(bed, library):
+    """Kea destroys them when the library is no more in memory."""
+    pair = normal_pair(bed, library)
+    leases = [bed.client(role).dora() for role in ("primary", "secondary") * 3]
+    for lease in leases:
+        for server in pair:
+            wait_known(server, lease)
+    for server in pair:
+        server.reload(bed.kea_config())
+        server.reload()
+        assert server.leases().keys() == {lease.address for lease in leases}
+
+
 def descriptors(server):
     """What each open descriptor is, without the numbers of sockets."""
     folder = f"/proc/{server.pid}/fd"
