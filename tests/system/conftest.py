@@ -72,7 +72,7 @@ def pytest_generate_tests(metafunc):
     if "any_library" in metafunc.fixturenames:
         libraries = [metafunc.config.getoption(name) for name in ("library", "sanitized")]
         metafunc.parametrize("any_library", [os.path.abspath(path) for path in [libraries[0], *libraries[1]]],
-                             ids=lambda path: "+".join(name.split(".")[0] for name in sanitizers(path)) or "plain")
+                             ids=lambda path: "+".join(sanitizers(path)) or "plain")
 
 
 @pytest.fixture

@@ -201,6 +201,12 @@ class Kea(Daemon):
                 return False
         wait_until(ready, timeout, lambda: f"{self} answers commands; its log ends\n{self.log.tail(15)}")
 
+    def kill9(self):
+        """Killed while it writes its pid file it would not start any more; a service manager clears that away too."""
+        super().kill9()
+        for path in glob.glob(os.path.join(self.host.path, "*.pid")):
+            os.remove(path)
+
     def stop(self, timeout=10):
         try:
             self.agent.stop(timeout)
