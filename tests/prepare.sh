@@ -13,6 +13,7 @@ build_packages=(autoconf automake libtool make gcc g++ xz-utils kea-dev libboost
     liblog4cplus-dev libsqlite3-dev libgtest-dev)
 run_packages=(kea-dhcp4-server kea-ctrl-agent isc-dhcp-server isc-dhcp-client busybox iproute2 procps util-linux
     faketime python3 python3-pytest python3-pytest-xdist curl sqlite3)
+valgrind_packages=(valgrind)
 
 die() {
     echo "$0: $*" >&2
