@@ -140,7 +140,7 @@ class Disk:
 def test_page_destroyed(bed, library, end):
     """Either the database is put aside with a word and the server knows nothing, or everything in it is right. With
     kill -9 there is a write-ahead log, that may hold the page once more."""
-    pair = primary, secondary = normal_pair(bed, library, {"mclt": 30, "startup_delay": 1}, subnets=[small(256)])
+    pair = primary, secondary = normal_pair(bed, library, {"mclt": 600, "startup_delay": 1}, subnets=[small(256)])
     for _ in range(40):
         serve(bed.client(), primary)
         serve(bed.client(), secondary)
