@@ -7,8 +7,9 @@ import threading
 import time
 
 import packet
+import process
 from client import Ack, Nak
-from hook import (addresses_of, binding, kea_rows, log_lines, stored_bindings, status, wait_quiet, wait_same_view)
+from hook import addresses_of, binding, kea_rows, log_lines, status, stored_bindings, wait_quiet, wait_same_view
 from process import wait_until
 
 
@@ -25,6 +26,7 @@ class Rush:
     """A context manager; check() is for afterwards."""
     ANSWER = 0.3        # s to wait for an answer
     LOST = 0.05         # so many answers get lost on their way
+    BEHIND = 0.5        # s that a server may be behind with its packets
 
     def __init__(self, bed, count=8, seed=None):
         self.bed = bed
@@ -32,6 +34,7 @@ class Rush:
         self.holds = []
         self.errors = []
         self.acks = 0
+        self._released = {}         # (client, address) -> when
         self._over = threading.Event()
         self._random = random.Random(count if seed is None else seed)
         self._threads = [threading.Thread(target=self._run, args=(bed.client(),), daemon=True) for _ in range(count)]
@@ -72,7 +75,10 @@ class Rush:
             self.acks += 1
             if hold is None:
                 hold = Hold(client, answer.address, answer.at, 0)
-                self.holds.append(hold)
+                # A RELEASE of this address that a server has still to read would end the new lease, and rightly so.
+                released = self._released.get((client, answer.address), 0)
+                if answer.at - released > self.BEHIND * process.slowness:
+                    self.holds.append(hold)
             assert answer.address == hold.address
             hold.end = sent + answer.lifetime
             hold.lease = answer
@@ -88,7 +94,7 @@ class Rush:
         what = self._random.random()
         if what < 0.1:
             # A server that lives hears of it; in any case the client uses the address no more.
-            hold.end = sent
+            hold.end = self._released[client, hold.address] = sent
             client._transmit(packet.RELEASE, to=self._random.choice(self.bed.servers), unicast=True,
                              ciaddr=hold.address)
             return None
