@@ -3,13 +3,17 @@
 failed tests, and the unit-test programs."""
 import os
 import signal
+import time
 
 import pytest
 
 import googletest
+import process
 from configuration import NO_MCLT_WARNING
 from hook import normal_pair, pair_config, wait_states
+from kea import Kea
 from testbed import Testbed
+from watch import VALGRIND, sanitizers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILT_LIBRARY = os.path.join(HERE, "..", ".libs", "libdhcp_failover.so")
@@ -25,9 +29,18 @@ def pytest_addoption(parser):
                     help="run this googletest program and report each of its cases (repeatable). Before this and "
                          "--library name a test file or directory, or write --gtest=PROGRAM: pytest reads this "
                          "option's name from there")
+    group.addoption("--sanitized", metavar="PATH", action="append", default=[],
+                    help="a hook library that was built with a sanitizer, for the tests that run with such ones too "
+                         "(repeatable). As --library it serves for any test")
+    group.addoption("--valgrind", action="store_true", help="run kea-dhcp4 under valgrind; everything may take longer")
+    group.addoption("--kills", metavar="NUMBER", type=int, default=5, help="how often servers are killed under load")
+    group.addoption("--seed", metavar="NUMBER", type=int, default=int(time.time()), help="of what is left to chance")
 
 
 def pytest_configure(config):
+    if config.getoption("valgrind"):
+        Kea.wrapper = VALGRIND
+        process.slowness = 10
     config.addinivalue_line("markers", "long: takes minutes; only run with --long")
     # As with Ctrl-C the test beds must be cleaned up if pytest is told to stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -55,6 +68,13 @@ def library(request):
     path = os.path.abspath(request.config.getoption("library"))
     assert os.path.exists(path), f"{path} is not there: build it, or use --library"
     return path
+
+
+def pytest_generate_tests(metafunc):
+    if "any_library" in metafunc.fixturenames:
+        libraries = [metafunc.config.getoption(name) for name in ("library", "sanitized")]
+        metafunc.parametrize("any_library", [os.path.abspath(path) for path in [libraries[0], *libraries[1]]],
+                             ids=lambda path: "+".join(sanitizers(path)) or "plain")
 
 
 @pytest.fixture

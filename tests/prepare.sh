@@ -15,6 +15,7 @@ run_packages=(kea-dhcp4-server kea-ctrl-agent kea-dhcp-ddns-server isc-dhcp-serv
     procps util-linux faketime python3 python3-pytest python3-pytest-xdist curl sqlite3)
 # What the fuzzers are built with, besides.
 fuzz_packages=(clang libclang-rt-dev)
+valgrind_packages=(valgrind)
 
 die() {
     echo "$0: $*" >&2

@@ -120,6 +120,12 @@ def owned(server, addresses):
     return [address for address in addresses if binding(server, address).get("owner") == "mine"]
 
 
+def used_up(*servers):
+    """None has an address left to give. While interrupted that comes soon with `replace`, since who is refused gets
+    another address and the one before is held."""
+    return not any(status(server)["bindings"]["free-mine"] for server in servers)
+
+
 def wait_free(address, *servers, timeout=15):
     """Until the address is free on all these servers."""
     wait_until(lambda: all(is_free(server, address) for server in servers), timeout,
@@ -137,6 +143,20 @@ def log_lines(server, pattern, since=None):
     """The lines of the hook that match a regular expression."""
     return [line for line in server.log.text(since).splitlines()
             if "failover-hooks" in line and re.search(pattern, line)]
+
+
+def stored_bindings(server):
+    """{address: (MAC, end)} of the leases in its failover database, when all is written."""
+    wait_until(lambda: status(server)["database"] == "written", 5, "the database is written")
+    with contextlib.closing(sqlite3.connect(os.path.join(server.host.path, DATABASE))) as database:
+        rows = database.execute("SELECT address, hardware, ends FROM binding WHERE status = 'ACTIVE'").fetchall()
+    return {str(ipaddress.IPv4Address(address)): (hardware[1:].hex(":"), ends) for address, hardware, ends in rows}
+
+
+def kea_rows(server):
+    """{address: (MAC, end)} of the leases that Kea's own database has."""
+    return {address: (lease["hw-address"], lease["cltt"] + lease["valid-lft"])
+            for address, lease in server.leases().items() if lease["state"] == 0}
 
 
 # --- what is done to it --------------------------------------------------------------------------------------------

@@ -570,7 +570,7 @@ def remember(pair, **record):
         pair.theirs.wait_state("communications-interrupted")
     with contextlib.closing(sqlite3.connect(os.path.join(pair.ours.host.path, DATABASE))) as database, database:
         for column, value in (record | {"stos": int(time.time())}).items():
-            database.execute(f"UPDATE relationship SET {column} = ?", (value,))
+            database.execute(f"UPDATE relationship SET {column} = ?, sum = NULL", (value,))
 
 
 @pytest.mark.parametrize("role", ["secondary"], indirect=True)     # only a primary is ever in conflict-done
