@@ -148,10 +148,11 @@ void Checks::on_output(Machine &m, const uint8_t *bytes, size_t size) {
 
 void Checks::announced(Machine &m, const failover_message &message) {
     if (message.type == FAILOVER_STATE) {
-        auto state = failover_state(message.server_state == 254 ? uint8_t(FAILOVER_RECOVER_WAIT) : message.server_state);
+        auto state =
+            failover_state(message.server_state == 254 ? uint8_t(FAILOVER_RECOVER_WAIT) : message.server_state);
         if (m.server->states_written_.count({state, message.start_time_of_state}) == 0) {
-            world_.fail(std::string("S4: ") + m.name() + " announces " + failover_state_name(state) + ", but has only " +
-                        failover_state_name(m.state_on_disk()) + " on disk");
+            world_.fail(std::string("S4: ") + m.name() + " announces " + failover_state_name(state) +
+                        ", but has only " + failover_state_name(m.state_on_disk()) + " on disk");
         }
     }
     if (message.type == FAILOVER_BNDUPD) {
