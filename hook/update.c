@@ -686,9 +686,11 @@ static struct refusal receive(struct failover *f, const struct failover_message 
         }
         return accept(f, e, m, &client);
     }
-    /* The partner shall hear what is held here; in a duel it rejects what is on its way, which is sent once more. */
-    core_change(f, e);
-    core_changed(f, e, TELL_PARTNER);
+    /* The partner shall hear what is held here; in a duel one of ours rejects what is on its way to it. */
+    if (e->update_xid == 0 || f->peer.partner_is_ours) {
+        core_change(f, e);
+        core_changed(f, e, TELL_PARTNER);
+    }
     return refusal;
 }
 

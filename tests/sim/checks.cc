@@ -9,7 +9,8 @@ namespace failover_sim {
 
 void Checks::told(const Client &c) {
     for (const Client &other : clients) {
-        if (other.number == c.number || other.address != c.address || !other.holds(world_.ms)) {
+        // Both clocks, and the skew between them, are known in whole seconds.
+        if (other.number == c.number || other.address != c.address || !other.holds(world_.ms + 1000)) {
             continue;
         }
         std::string text = "S1: " + dotted(c.address) + " is given to client " + std::to_string(c.number) + " by " +
