@@ -643,7 +643,8 @@ static void answer(struct failover *f, const struct failover_message *m, struct 
 /* Ours stands in a duel; but what the partner promised the same client is promised. */
 static void learn_longer_promise(struct failover *f, struct entry *e, const struct failover_message *m,
                                  const struct failover_client *client) {
-    if (m->binding_status == FAILOVER_ACTIVE && entry_is_client(e, client)) {
+    bool both_have_it = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_ACTIVE;
+    if (both_have_it && entry_is_client(e, client)) {
         core_change(f, e);
         e->ends = time_max(e->ends, m->lease_expiration_time);
         core_changed(f, e, QUIET);

@@ -1242,6 +1242,22 @@ TEST_F(Duel, WhatIsNoPromiseToTheSameClientIsNone) {
     }
 }
 
+// Two clocks: were both to judge, each might yield. What ours has ended the other's promise doesn't prolong.
+TEST_F(Duel, OfOursOnlyWhoHasTheLeaseJudges) {
+    ours = true;
+    for (failover_role role : {P, S}) {
+        outstanding(role, FAILOVER_RELEASED);
+        int64_t ends = x->binding(A).ends, longer = now.wall + 1000;
+        EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, FAILOVER_ACTIVE, &one, longer, longer, now.wall, now.wall + 50)));
+        EXPECT_EQ(FAILOVER_RELEASED, x->binding(A).status);
+        EXPECT_EQ(ends, x->binding(A).ends);
+        send(bndack(mine));
+        EXPECT_EQ(FAILOVER_FREE, x->binding(A).status);
+        x->kill();
+        inbox.clear();
+    }
+}
+
 TEST_F(Duel, ActiveAgainstTheRest) {
     for (auto status : {FAILOVER_RELEASED, FAILOVER_ABANDONED, FAILOVER_RESET}) {
         outstanding(P, FAILOVER_ACTIVE);
