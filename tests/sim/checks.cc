@@ -80,12 +80,15 @@ void Checks::granted(Machine &m, const Client &c, const failover_binding &before
     }
 }
 
+bool Checks::has_waited(const Machine &m) const {
+    const failover_record &record = *failover_get_record(m.server->core_);
+    return m.state() == FAILOVER_PARTNER_DOWN && world_.wall_of(m) >= record.stos + int64_t(record.mclt);
+}
+
 void Checks::within_mclt(Machine &m, const failover_binding &before, const Lease &lease) {
     Machine &y = world_.other(m);
     int64_t wall = world_.wall_of(m);
-    const failover_record &record = *failover_get_record(m.server->core_);
-    bool lifted = m.state() == FAILOVER_PARTNER_DOWN && m.server->config_.partner_down_full &&
-                  wall >= record.stos + int64_t(record.mclt);
+    bool lifted = m.server->config_.partner_down_full && has_waited(m);
     bool repeated = before.given == wall + int64_t(lease.lifetime);
     if (lifted || repeated || wiped_[y.index]) {
         return;
@@ -104,15 +107,13 @@ void Checks::within_mclt(Machine &m, const failover_binding &before, const Lease
 
 void Checks::by_owner(Machine &m, const Client &c, const failover_binding &before, const Lease &lease) {
     Machine &y = world_.other(m);
-    const failover_record &record = *failover_get_record(m.server->core_);
-    bool waited = m.state() == FAILOVER_PARTNER_DOWN && world_.wall_of(m) >= record.stos + int64_t(record.mclt);
     bool reserved = m.server->reservation(c.id) == lease.address;
     bool own = before.status != FAILOVER_FREE || before.owner == FAILOVER_MINE || reserved;
-    if (!own && !waited) {
+    if (!own && !has_waited(m)) {
         world_.fail("S3: " + dotted(lease.address) + " is given by " + m.name() + ", but is not its own");
         return;
     }
-    if (is_excepted() || waited || m.state() == FAILOVER_PARTNER_DOWN || wiped_[y.index] || reserved) {
+    if (is_excepted() || m.state() == FAILOVER_PARTNER_DOWN || wiped_[y.index] || reserved) {
         return; // in PARTNER-DOWN the waits count, not what the partner has heard of
     }
     failover_state state = y.runs() && y.state() != FAILOVER_STARTUP ? y.state() : y.state_on_disk();
@@ -238,7 +239,6 @@ void Checks::on_state(Machine &m) {
     Machine &y = world_.other(m);
     if (m.state() == FAILOVER_PARTNER_DOWN && !alone_[m.index]) {
         alone_[m.index] = true;
-        alone_since_[m.index] = world_.ms;
         if (wiped_[m.index] || failover_get_record(m.server->core_)->default_owner == FAILOVER_NOBODY) {
             except("partner-down without a record (rule 6)");
         }

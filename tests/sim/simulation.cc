@@ -269,7 +269,6 @@ void Simulation::take(size_t c, Machine &m, const Lease &lease) {
     tally.grants++;
     client.from = m.index;
     client.address = lease.address;
-    client.lifetime = int(lease.lifetime);
     // In whole seconds, as its server counts.
     client.until = world_->true_ms(m, world_->wall_of(m) + int64_t(lease.lifetime));
     world_->note("client " + std::to_string(c) + " has " + dotted(lease.address) + " from " + m.name() + " for " +
@@ -282,31 +281,32 @@ void Simulation::drop(size_t c) {
     checks_->clients[c].until = 0;
 }
 
-void Simulation::release(size_t c) {
+// The client forgets its address and tells a server, mostly the one that gave it; `hear` is what that does if it hears.
+void Simulation::give_up(size_t c, const char *what, double to_giver,
+                         const std::function<void(Machine &, uint32_t)> &hear) {
     Client &client = checks_->clients[c];
-    Machine &m = world_->machine(world_->random.chance(0.9) ? client.from : 1 - client.from);
-    world_->note("client " + std::to_string(c) + " releases " + dotted(client.address) + " to " + m.name());
+    Machine &m = world_->machine(world_->random.chance(to_giver) ? client.from : 1 - client.from);
+    world_->note("client " + std::to_string(c) + " " + what + " " + dotted(client.address) + " to " + m.name());
     uint32_t address = client.address;
     drop(c);
     if (reaches(c, m)) {
-        tally.releases += m.server->release(client.id, address, world_->at(m)) ? 1 : 0;
+        hear(m, address);
         world_->touch(m);
     }
     idle(c);
 }
 
+void Simulation::release(size_t c) {
+    give_up(c, "releases", 0.9, [this, c](Machine &m, uint32_t address) {
+        tally.releases += m.server->release(checks_->clients[c].id, address, world_->at(m)) ? 1 : 0;
+    });
+}
+
 void Simulation::decline(size_t c) {
-    Client &client = checks_->clients[c];
-    Machine &m = world_->machine(world_->random.chance(0.7) ? client.from : 1 - client.from);
-    world_->note("client " + std::to_string(c) + " declines " + dotted(client.address) + " to " + m.name());
-    uint32_t address = client.address;
-    drop(c);
-    if (reaches(c, m)) {
+    give_up(c, "declines", 0.7, [this, c](Machine &m, uint32_t address) {
         // With a probation that is shorter than many leases.
-        tally.declines += m.server->decline(client.id, address, 120, world_->at(m)) ? 1 : 0;
-        world_->touch(m);
-    }
-    idle(c);
+        tally.declines += m.server->decline(checks_->clients[c].id, address, 120, world_->at(m)) ? 1 : 0;
+    });
 }
 
 // ---- Faults ---------------------------------------------------------------------------------------------------------
@@ -382,13 +382,9 @@ void Simulation::fault_network() {
 
 void Simulation::fault_machine(Machine &m) {
     if (!m.runs()) {
-        if (sane_to_start(m)) {
-            world_->note(std::string(m.name()) + " starts");
-            world_->start(m);
-        }
+        start(m);
         return;
     }
-    // Not while the other one, gone on in PARTNER-DOWN, hasn't been heard by this one: a start would be alone.
     tally.deaths++;
     bool process = world_->random.chance(0.7);
     world_->note(std::string(m.name()) + (process ? " is killed" : " loses its power"));
@@ -397,11 +393,17 @@ void Simulation::fault_machine(Machine &m) {
         m.disk_hangs = false;
     }
     world_->after(world_->random.between(1, 30000), [this, &m] {
-        if (faults_ && !m.runs() && sane_to_start(m)) {
-            world_->note(std::string(m.name()) + " starts");
-            world_->start(m);
+        if (faults_ && !m.runs()) {
+            start(m);
         }
     });
+}
+
+void Simulation::start(Machine &m) {
+    if (sane_to_start(m)) {
+        world_->note(std::string(m.name()) + " starts");
+        world_->start(m);
+    }
 }
 
 void Simulation::fault_database(Machine &m) {
@@ -535,10 +537,8 @@ void Simulation::take_faults_away() {
     for (auto &path : path_) {
         path = {{true, true}};
     }
-    int64_t behind = 0;
     for (Machine &m : world_->machines()) {
         world_->hang_disk(m, false);
-        behind = std::min(behind, m.wall_ahead);
     }
     if (checks_->skew() > 50) {
         for (Machine &m : world_->machines()) {

@@ -70,6 +70,7 @@ private:
     Lease request(size_t c, Machine &m, uint32_t address, bool selects, uint32_t xid);
     void take(size_t c, Machine &m, const Lease &lease);
     void drop(size_t c);
+    void give_up(size_t c, const char *what, double to_giver, const std::function<void(Machine &, uint32_t)> &hear);
     void release(size_t c);
     void decline(size_t c);
 
@@ -78,6 +79,7 @@ private:
     void fault();
     void fault_network();
     void fault_machine(Machine &m);
+    void start(Machine &m);
     void fault_database(Machine &m);
     void fault_clock(Machine &m);
     void fault_configuration(Machine &m);

@@ -22,8 +22,26 @@ class Hold:
     end: float
 
 
-class Rush:
-    """A context manager; check() is for afterwards."""
+class Threads:
+    """A context manager: runs `work` once for each of `arguments`, in a thread of its own; work ends when `over` is set."""
+
+    def __init__(self, work, arguments):
+        self.over = threading.Event()
+        self._threads = [threading.Thread(target=work, args=each, daemon=True) for each in arguments]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Rush(Threads):
+    """check() is for afterwards."""
     ANSWER = 0.3        # s to wait for an answer
     LOST = 0.05         # so many answers get lost on their way
     BEHIND = 0.5        # s that a server may be behind with its packets
@@ -35,19 +53,8 @@ class Rush:
         self.errors = []
         self.acks = 0
         self._released = {}         # (client, address) -> when
-        self._over = threading.Event()
         self._random = random.Random(count if seed is None else seed)
-        self._threads = [threading.Thread(target=self._run, args=(bed.client(),), daemon=True) for _ in range(count)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(self._run, [(bed.client(),) for _ in range(count)])
 
     def wait_acks(self, count, timeout=10, or_else=lambda: False):
         """Until so many more leases were given or extended."""
@@ -57,7 +64,7 @@ class Rush:
     def _run(self, client):
         try:
             hold = None
-            while not self._over.is_set():
+            while not self.over.is_set():
                 hold = self._renew(client, hold) if hold else self._begin(client)
                 time.sleep(self._random.uniform(0, 0.1))
         except Exception as error:

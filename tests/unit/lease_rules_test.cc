@@ -76,15 +76,7 @@ protected:
     }
 
     failover_verdict discover(const failover_client &client, uint16_t secs = 100) {
-        uint32_t subnets[] = {SUBNET};
-        failover_discover d{};
-        d.client = &client;
-        d.balance_key = client.id_length > 0 ? client.id : client.hardware + 1;
-        d.balance_key_length = client.id_length > 0 ? client.id_length : client.hardware_length - 1u;
-        d.secs = secs;
-        d.subnets = subnets;
-        d.subnet_count = 1;
-        return failover_on_discover(x->core(), &d, now, &why);
+        return x->discover_verdict(client, secs, now, &why);
     }
     failover_verdict other() {
         return failover_on_other(x->core(), &why);
