@@ -77,8 +77,9 @@ def merged(watching, more):
 
 def findings(text):
     """The reports in a log that count."""
-    memory = re.findall(r"^==\d+==ERROR: AddressSanitizer.*?^SUMMARY:.*?$|^.*runtime error:.*$|^.*DEADLYSIGNAL.*$", text,
-                        re.MULTILINE | re.DOTALL)
+    memory = re.findall(r"^==\d+==ERROR: AddressSanitizer.*?^SUMMARY:.*?$", text, re.MULTILINE | re.DOTALL)
+    # A dot that were a line's end too would be looked for through the whole log from each of its lines.
+    memory += re.findall(r"^.*(?:runtime error:|DEADLYSIGNAL).*$", text, re.MULTILINE)
     leaks = re.findall(r"^(?:Direct|Indirect) leak of .*?\n\n", text, re.MULTILINE | re.DOTALL)
     races = re.findall(r"^WARNING: ThreadSanitizer:.*?^SUMMARY:.*?$", text, re.MULTILINE | re.DOTALL)
     # A block ends with a line that holds the process's number only.
