@@ -24,8 +24,8 @@ protected:
     // One relationship with what a case is about in it.
     static std::string relationshipWith(const std::string &more, const std::string &name = "fo1") {
         return R"({ "name": ")" + name + R"(", "this-server-name": "p",
-  "peers": [ { "name": "p", "role": "primary", "address": "192.0.2.1" },
-             { "name": "s", "role": "secondary", "address": "192.0.2.2" } ])" +
+  "peers": [ { "name": "p", "role": "primary", "address": "203.0.113.1" },
+             { "name": "s", "role": "secondary", "address": "203.0.113.2" } ])" +
                (more.empty() ? "" : ",\n" + more) + " }";
     }
     static shim::Parameters parse(const std::string &relationships) {
@@ -172,7 +172,7 @@ TEST_F(Cases, C34_RelationshipThatNoPoolUses) {
     EXPECT_PRED2(contains, errorWith("\"subnets\": [ ]"), "is empty; leave it out to cover all subnets");
     EXPECT_TRUE(parse(relationshipWith("")).relationships.front().subnets.empty()) << "all";
     std::string other = relationshipWith("\"subnets\": [ 2, 1 ]", "fo2");
-    other.replace(other.find("192.0.2.2"), 9, "192.0.2.3");
+    other.replace(other.find("203.0.113.2"), 9, "192.0.2.3");
     EXPECT_PRED2(contains, error(relationshipWith("\"subnets\": [ 1 ]") + ", " + other),
                  "\"fo1\" and \"fo2\" both cover the subnet 1");
     relationship->set("subnets", Element::fromJSON("[ 1, 7 ]"));

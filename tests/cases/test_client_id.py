@@ -46,10 +46,11 @@ def test_c50_a_lease_given_here_and_given_by_the_primary_too(bed, library):
         client = bed.client()
         lease = serve(client, server)
         wait_quiet(server)
-        assert partner.rejection(update(lease.address, ACTIVE, new_mac(1), 60)) is None
-        assert binding(server, lease.address)["hw-address"] == new_mac(1)
+        other = new_mac(1)
+        assert partner.rejection(update(lease.address, ACTIVE, other, 60)) is None
+        assert binding(server, lease.address)["hw-address"] == other
         assert status(server)["counters"]["clashes"] == 1
-        assert server.log.find(f"WARN.*clash: {lease.address} is bound to one client here and to another")
+        assert server.log.find(f"WARN.*clash: {lease.address} is bound to {client.mac} here and to {other} at the partner")
         assert client.renew(lease) != lease, "it is told to ask for another one"
         assert_in_service(bed, server, partner)
 
