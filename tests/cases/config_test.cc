@@ -172,7 +172,7 @@ TEST_F(Cases, C34_RelationshipThatNoPoolUses) {
     EXPECT_PRED2(contains, errorWith("\"subnets\": [ ]"), "is empty; leave it out to cover all subnets");
     EXPECT_TRUE(parse(relationshipWith("")).relationships.front().subnets.empty()) << "all";
     std::string other = relationshipWith("\"subnets\": [ 2, 1 ]", "fo2");
-    other.replace(other.find("203.0.113.2"), 9, "192.0.2.3");
+    other.replace(other.find("203.0.113.2"), 11, "203.0.113.3");
     EXPECT_PRED2(contains, error(relationshipWith("\"subnets\": [ 1 ]") + ", " + other),
                  "\"fo1\" and \"fo2\" both cover the subnet 1");
     relationship->set("subnets", Element::fromJSON("[ 1, 7 ]"));
@@ -197,7 +197,7 @@ TEST_F(Cases, C35_DuplicateNamesAndAThirdMember) {
                  "this-server-name \"x\" is neither \"p\" nor \"s\"");
     EXPECT_PRED2(contains,
                  changed("\"peers\": [",
-                         "\"peers\": [ { \"name\": \"t\", \"role\": \"secondary\", \"address\": \"192.0.2.3\" },"),
+                         "\"peers\": [ { \"name\": \"t\", \"role\": \"secondary\", \"address\": \"203.0.113.3\" },"),
                  "a relationship has exactly two peers, not 3; more servers take more relationships");
 }
 
