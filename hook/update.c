@@ -687,8 +687,11 @@ static struct refusal receive(struct failover *f, const struct failover_message 
         }
         return accept(f, e, m, &client);
     }
-    /* The partner shall hear what is held here; in a duel one of ours rejects what is on its way to it. */
-    if (e->update_xid == 0 || f->peer.partner_is_ours) {
+    /*
+     * The partner shall hear what is held here. In a duel it rejects what is on its way to it, but for a dhcpd where that
+     * is a lease: it takes one.
+     */
+    if (e->update_xid == 0 || f->peer.partner_is_ours || e->status != FAILOVER_ACTIVE) {
         core_change(f, e);
         core_changed(f, e, TELL_PARTNER);
     }

@@ -1258,6 +1258,15 @@ TEST_F(Duel, OfOursOnlyWhoHasTheLeaseJudges) {
     }
 }
 
+// A release that a dhcpd as primary rejects as the less critical, while its own EXPIRED is outdated here.
+TEST_F(Duel, WhatBothRejectIsSentAgain) {
+    outstanding(S, FAILOVER_RELEASED);
+    EXPECT_EQ(OUTDATED,
+              verdict(bndupd(A, FAILOVER_EXPIRED, &one, now.wall - 60, now.wall - 60, now.wall - 60, now.wall - 90)));
+    send(bndack(mine, LESS_CRITICAL));
+    EXPECT_EQ(FAILOVER_RELEASED, take_update().m.binding_status);
+}
+
 TEST_F(Duel, ActiveAgainstTheRest) {
     for (auto status : {FAILOVER_RELEASED, FAILOVER_ABANDONED, FAILOVER_RESET}) {
         outstanding(P, FAILOVER_ACTIVE);
