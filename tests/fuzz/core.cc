@@ -819,6 +819,9 @@ private:
         }
         next_id++;
         start();
+        for (auto row = rows.begin(); row != rows.end();) { // those that have ended Kea reclaims
+            row = row->second.ends <= now.wall ? rows.erase(row) : std::next(row);
+        }
         for (auto &[address, p] : promises) {
             take_over(address, p, everything);
         }
