@@ -527,8 +527,11 @@ private:
     // Rule 2: a shorter lease to the same client moves nothing.
     void promise(uint32_t address, const failover_client &to, int64_t wall) {
         int64_t left = wall > int64_t(1) << 40 ? INT64_MAX : std::max(int64_t(0), wall - now.wall) * 1000;
+        if (is_talkative()) {
+            fprintf(stderr, "%08x is promised to %u until %lld\n", address, to.hardware[6], (long long)wall);
+        }
         Promise &p = promises[address];
-        bool same = p.kind == Promise::LEASE && failover_same_client(&p.to, &to);
+        bool same = p.kind == Promise::LEASE && p.mono > now.mono && failover_same_client(&p.to, &to);
         int64_t mono = plus(now.mono, left);
         p = Promise{Promise::LEASE, to, same ? std::max(p.mono, mono) : mono, same ? std::max(p.wall, wall) : wall};
     }
@@ -819,6 +822,9 @@ private:
         }
         next_id++;
         start();
+        for (auto row = rows.begin(); row != rows.end();) { // those that have ended Kea reclaims
+            row = row->second.ends <= now.wall ? rows.erase(row) : std::next(row);
+        }
         for (auto &[address, p] : promises) {
             take_over(address, p, everything);
         }
@@ -886,7 +892,11 @@ private:
                                                 FAILOVER_PARTNER_DOWN,
                                                 FAILOVER_RECOVER,
                                                 FAILOVER_SHUTDOWN};
-        switch (in.choice(EVENTS)) {
+        unsigned event = in.choice(EVENTS);
+        if (is_talkative()) {
+            fprintf(stderr, "event %u at %lld\n", event, (long long)now.wall);
+        }
+        switch (event) {
         case CONNECT: {
             Connection &c = connection();
             connect(c, in.byte() & 1);

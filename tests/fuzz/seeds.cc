@@ -148,12 +148,16 @@ void write_stories() {
 
 // ---- Databases ------------------------------------------------------------------------------------------------------
 
-Bytes database() {
-    std::string path = (folder / "failover.db").string();
+void run_sql(const std::string &path, const char *sql) {
     sqlite3 *db;
-    EXPECT_EQ(SQLITE_OK, sqlite3_open(path.c_str(), &db)); // small pages, so that a change hits something
-    EXPECT_EQ(SQLITE_OK, sqlite3_exec(db, "PRAGMA page_size = 512; VACUUM", nullptr, nullptr, nullptr));
+    EXPECT_EQ(SQLITE_OK, sqlite3_open(path.c_str(), &db));
+    EXPECT_EQ(SQLITE_OK, sqlite3_exec(db, sql, nullptr, nullptr, nullptr));
     sqlite3_close(db);
+}
+
+Bytes database(bool with_sums) {
+    std::string path = (folder / "failover.db").string();
+    run_sql(path, "PRAGMA page_size = 512; VACUUM"); // small, so that a change hits something
     failover_store_result result;
     failover_why why;
     failover_store *store = failover_store_open(path.c_str(), -1, &result, &why);
@@ -178,6 +182,9 @@ Bytes database() {
         failover_store_put(store, number, 2 + i, nullptr, &b);
     }
     failover_store_close(store);
+    if (!with_sums) { // then a changed value comes as far as the loader
+        run_sql(path, "UPDATE relationship SET sum = NULL; UPDATE binding SET sum = NULL");
+    }
     std::ifstream file(path, std::ios::binary);
     Bytes bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
     file.close();
@@ -186,9 +193,11 @@ Bytes database() {
 }
 
 void write_databases() {
-    Bytes file = database();
-    file.insert(file.begin(), 0);
-    write("store", "file", file);
+    for (bool with_sums : {false, true}) {
+        Bytes file = database(with_sums);
+        file.insert(file.begin(), 0);
+        write("store", with_sums ? "file" : "file-without-sums", file);
+    }
     write("store", "values", Bytes{1});
 }
 
