@@ -1772,9 +1772,12 @@ TEST_F(Closing, NoWaitOfPartnerDownEndsAnyMore) {
     wait(4000);
     EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
     EXPECT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    ASSERT_EQ(60u, bind(two, POOL_FIRST + 1));
+    wait(62);
+    EXPECT_EQ(FAILOVER_EXPIRED, x->binding(POOL_FIRST + 1).status) << "leases end";
     send(state_message(FAILOVER_RECOVER, now.wall));
     pass(1000);
-    EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status) << "but when it falls back they do";
+    EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status) << "when it falls back they do";
 }
 
 // An operator asks for everything meanwhile.
@@ -1815,24 +1818,81 @@ TEST_F(Closing, AReleaseIsNotWaitedForWhereTheLinkIsLost) {
 
 // Its agreement to the end of a lease is worth nothing any more: it doesn't know what it has promised.
 TEST_F(Update, WhatAForgetfulPartnerMayHavePromisedIsPromised) {
-    for (bool forgot : {true, false}) {
-        ours = true;
+    const struct {
+        bool ours, no_record;
+        failover_state before;
+        bool forgot;
+    } cases[] = {{true, true, FAILOVER_NORMAL, true},
+                 {true, false, FAILOVER_NORMAL, false},
+                 // A dhcpd doesn't say so: it goes by the state that it comes from.
+                 {false, false, FAILOVER_NORMAL, true},
+                 {false, false, FAILOVER_COMMUNICATIONS_INTERRUPTED, true},
+                 {false, false, FAILOVER_PAUSED, false}};
+    for (auto &c : cases) {
+        SCOPED_TRACE(std::string(c.ours ? "one of ours, from " : "a dhcpd, from ") + failover_state_name(c.before));
+        ours = c.ours;
         no_record = false;
         start_normal(P);
         int64_t told = now.wall + 3630;
         ASSERT_EQ(ACCEPTED,
                   verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, told, now.wall, now.wall)));
+        send(state_message(c.before, now.wall));
         disconnect(link);
         release(one, POOL_FIRST);
-        no_record = forgot;
+        no_record = c.no_record;
         link_up_in(FAILOVER_RECOVER);
-        EXPECT_EQ(forgot ? told + 60 : now.wall, x->binding(POOL_FIRST).ends);
+        EXPECT_EQ(c.forgot ? told + 60 : now.wall, x->binding(POOL_FIRST).ends);
         EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
         EXPECT_EQ(1u, x->status(now).by_status[FAILOVER_RELEASED]);
         EXPECT_EQ(0, x->binding(POOL_FIRST + 1).ends) << "what was never leased is not";
         x->kill();
         inbox.clear();
     }
+}
+
+TEST_F(Update, WhatAForgetfulPartnerCannotHavePromisedStays) {
+    ours = true;
+    make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    auto had = [&](uint32_t n, failover_binding_status status, int64_t ends, int64_t known) {
+        failover_binding b{};
+        b.address = POOL_FIRST + n;
+        b.status = status;
+        b.owner = FAILOVER_MINE;
+        b.starts = b.cltt = now.wall - 5000;
+        b.ends = b.given = now.wall + ends;
+        b.sent = b.acked = b.received = now.wall + known;
+        b.update_sent = b.state_sent = true;
+        b.client = one;
+        x->bindings_[b.address] = b;
+    };
+    had(0, FAILOVER_FREE, -10, -5);       // given back by both
+    had(1, FAILOVER_ABANDONED, -10, -60); // the MCLT is past
+    had(2, FAILOVER_ACTIVE, 5000, 4940);  // as long as that is promised anyway
+    start();
+    pass(10000);
+    no_record = true;
+    link_up_in(FAILOVER_RECOVER);
+    for (auto &[address, before] : x->bindings_) {
+        EXPECT_EQ(before.ends, x->binding(address).ends) << address - POOL_FIRST;
+    }
+    EXPECT_EQ(now.wall - 10 + 5000, x->binding(POOL_FIRST + 2).ends);
+    EXPECT_EQ(now.wall - 10 - 10, x->binding(POOL_FIRST).ends);
+    EXPECT_EQ(now.wall - 10 - 10, x->binding(POOL_FIRST + 1).ends);
+    EXPECT_FALSE(x->binding(POOL_FIRST + 2).update_due) << "there is nothing to tell";
+}
+
+TEST_F(Update, APartnerGetsBackWhatItHasToldItself) {
+    start_normal(P);
+    int64_t told = now.wall + 3630;
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, told, now.wall, now.wall)));
+    send(Message(FAILOVER_UPDREQALL, 5));
+    int64_t potential = 0;
+    for (Received &r : all_updates()) {
+        if (r.m.assigned_ip_address == POOL_FIRST) {
+            potential = r.m.potential_expiration_time;
+        }
+    }
+    EXPECT_EQ(told, potential) << "else both would forget it, and the lease would shrink to the MCLT";
 }
 
 // ---- Two of ours that don't agree at all ----------------------------------------------------------------------------
