@@ -217,14 +217,15 @@ void update_link_up(struct failover *f) {
 }
 
 /*
- * What it has told us it may have promised, to a client that had ended its lease here too: its agreement to an end
- * before that is worth nothing any more. The MCLT from when it last served is its own to wait for, in RECOVER-WAIT.
+ * What was told to either side it may have promised, to a client that had ended its lease here too: its agreement to an
+ * end before that is worth nothing any more. The MCLT from when it last served is its own to wait for, in RECOVER-WAIT.
  */
 void update_partner_forgot(struct failover *f) {
     for (uint32_t i = 0; i < f->table.entry_count; i++) {
         struct entry *e = &f->table.entries[i];
-        int64_t promised = time_add(e->received, core_wait_mclt(f));
-        bool may_last = e->status != FAILOVER_FREE && e->received != 0;
+        int64_t known = time_max(e->received, time_max(e->sent, e->acked));
+        int64_t promised = time_add(known, core_wait_mclt(f));
+        bool may_last = e->status != FAILOVER_FREE && e->update_sent;
         if (may_last && promised > time_max(e->ends, f->now.wall)) {
             core_change(f, e);
             e->ends = promised;
@@ -459,8 +460,16 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
     }
 }
 
-/* Both have sent an update of one address before they saw the other's (3.6). True: ours stands. */
+/*
+ * Both have sent an update of one address before they saw the other's (3.6). True: ours stands. Between two of ours,
+ * where one has the lease and the other its end, only who has the lease judges: were both to, by two clocks, each might
+ * yield to the other.
+ */
 static bool duel_is_ours(const struct failover *f, const struct entry *e, const struct failover_message *m) {
+    bool one_has_it = (e->status == FAILOVER_ACTIVE) != (m->binding_status == FAILOVER_ACTIVE);
+    if (f->peer.partner_is_ours && one_has_it) {
+        return e->status != FAILOVER_ACTIVE;
+    }
     if (m->binding_status != FAILOVER_ACTIVE) {
         bool theirs = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_EXPIRED;
         return !theirs && f->peer.wire_primary;
@@ -595,7 +604,8 @@ static struct refusal accept(struct failover *f, struct entry *e, const struct f
     }
     e->update_sent = true; /* the partner knows of this lease: there is nothing to rewind */
     e->state_sent = true;
-    core_changed(f, e, is_longer_than_told(f, e, m) ? TELL_PARTNER : QUIET);
+    /* Still due: the promise here is the longer one. Its update of before is forgotten. */
+    core_changed(f, e, e->update_due || is_longer_than_told(f, e, m) ? TELL_PARTNER : QUIET);
     if (e->status == FAILOVER_FREE && needs_client(m->binding_status)) {
         balance_affinity(f, e);
     }
@@ -622,7 +632,8 @@ static void answer(struct failover *f, const struct failover_message *m, struct 
 /* Ours stands in a duel; but what the partner promised the same client is promised. */
 static void learn_longer_promise(struct failover *f, struct entry *e, const struct failover_message *m,
                                  const struct failover_client *client) {
-    if (m->binding_status == FAILOVER_ACTIVE && entry_is_client(e, client)) {
+    bool both = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_ACTIVE;
+    if (both && entry_is_client(e, client)) {
         core_change(f, e);
         e->ends = time_max(e->ends, m->lease_expiration_time);
         core_changed(f, e, QUIET);
@@ -662,11 +673,9 @@ static struct refusal receive(struct failover *f, const struct failover_message 
         }
         return accept(f, e, m, &client);
     }
-    if (e->update_xid == 0) {
-        /* The partner shall hear what is held here. */
-        core_change(f, e);
-        core_changed(f, e, TELL_PARTNER);
-    }
+    /* The partner shall hear what is held here. In a duel it rejects what is on its way to it: then once more. */
+    core_change(f, e);
+    core_changed(f, e, TELL_PARTNER);
     return refusal;
 }
 

@@ -114,6 +114,11 @@ void Checks::by_owner(Machine &m, const Client &c, const failover_binding &befor
     if (is_excepted() || waited || m.state() == FAILOVER_PARTNER_DOWN || wiped_[y.index] || reserved) {
         return; // in PARTNER-DOWN the waits count, not what the partner has heard of
     }
+    failover_state state = y.runs() && y.state() != FAILOVER_STARTUP ? y.state() : y.state_on_disk();
+    bool serves = state == FAILOVER_NORMAL || state == FAILOVER_COMMUNICATIONS_INTERRUPTED;
+    if (!serves) {
+        return; // it has to ask for everything before it does
+    }
     failover_binding theirs = known_by(y, lease.address, false);
     bool theirs_free = theirs.status == FAILOVER_FREE && theirs.owner == FAILOVER_MINE;
     bool theirs_bound = theirs.status == FAILOVER_ACTIVE && !failover_same_client(&theirs.client, &c.id) &&
@@ -166,45 +171,56 @@ void Checks::announced(Machine &m, const failover_message &message) {
 
 // ---- S5 and L3 ------------------------------------------------------------------------------------------------------
 
-void Checks::at_rest() {
+bool Checks::has_drained() {
+    for (Machine &m : world_.machines()) {
+        failover_status status = m.server->status(world_.at(m));
+        if (status.updates_queued > 0 || status.updates_unacked > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void Checks::of_one_mind() {
     Machine &p = world_.machine(0), &s = world_.machine(1);
-    uint32_t own[2] = {0, 0};
-    for (uint32_t a = p.server->first_; a <= p.server->last_ && !world_.is_over(); a++) {
+    for (uint32_t a = p.server->first_; a <= p.server->last_; a++) {
         failover_binding b = p.server->binding(a), c = s.server->binding(a);
-        std::string both = std::string(failover_binding_status_name(b.status)) + ", " + failover_owner_name(b.owner) +
-                           " and " + failover_binding_status_name(c.status) + ", " + failover_owner_name(c.owner);
-        bool free = b.status == FAILOVER_FREE && c.status == FAILOVER_FREE;
         bool shared = b.reserved || (b.owner == FAILOVER_MINE) != (c.owner == FAILOVER_MINE);
         bool same_client = b.status != FAILOVER_ACTIVE || failover_same_client(&b.client, &c.client);
-        if (b.status != c.status || (free && !shared) || !same_client) {
-            world_.fail("S5: " + dotted(a) + " is " + both + " at the two servers");
+        if (b.status != c.status || (b.status == FAILOVER_FREE && !shared) || !same_client) {
+            world_.fail("S5: " + dotted(a) + " is " + failover_binding_status_name(b.status) + ", " +
+                        failover_owner_name(b.owner) + " and " + failover_binding_status_name(c.status) + ", " +
+                        failover_owner_name(c.owner) + " at the two servers");
         }
         if (b.update_due || c.update_due) {
             world_.fail("L3: the update for " + dotted(a) + " never leaves or is never acknowledged");
         }
-        bool counts = free && !b.reserved;
-        own[0] += counts && b.owner == FAILOVER_MINE ? 1 : 0;
-        own[1] += counts && c.owner == FAILOVER_MINE ? 1 : 0;
     }
     for (Machine &m : world_.machines()) {
-        failover_status status = m.server->status(world_.at(m));
-        if (!world_.is_over() && (status.updates_queued > 0 || status.updates_unacked > 0)) {
-            world_.fail(std::string("L3: the queue of ") + m.name() + " doesn't drain");
-        }
         for (auto &[address, row] : m.server->rows_) {
             failover_binding b = m.server->binding(address);
             bool bound = b.status == FAILOVER_ACTIVE && failover_same_client(&row.client, &b.client);
-            if (!world_.is_over() && row.ends > world_.wall_of(m) && !bound) {
+            if (row.ends > world_.wall_of(m) && !bound) {
                 world_.fail(std::string("S5: the Kea of ") + m.name() + " has a row for " + dotted(address) +
                             " that is no binding");
             }
         }
     }
-    // What dhcpd's formulas let pass (max-lease-misbalance).
-    int mine = int(own[0]), theirs = int(own[1]);
-    int threshold = ((mine + theirs) * int(p.server->config_.max_lease_misbalance) + 50) / 100;
-    if (!world_.is_over() && std::abs(mine - theirs) / 2 > threshold) {
-        world_.fail("S5: they aren't balanced: " + std::to_string(mine) + " and " + std::to_string(theirs));
+}
+
+// As far as dhcpd's formulas have it: max-lease-misbalance, and twice that before a server asks for more.
+void Checks::balanced() {
+    int own[2] = {0, 0};
+    for (Machine &m : world_.machines()) {
+        for (uint32_t a = m.server->first_; a <= m.server->last_; a++) {
+            failover_binding b = m.server->binding(a);
+            own[m.index] += b.status == FAILOVER_FREE && b.owner == FAILOVER_MINE && !b.reserved ? 1 : 0;
+        }
+    }
+    int percent = int(world_.machine(0).server->config_.max_lease_misbalance);
+    int threshold = ((own[0] + own[1]) * percent + 50) / 100;
+    if (std::abs(own[0] - own[1]) / 2 > std::max(2 * threshold, 1)) {
+        world_.fail("S5: they aren't balanced: " + std::to_string(own[0]) + " and " + std::to_string(own[1]));
     }
 }
 

@@ -45,7 +45,9 @@ public:
     void on_output(Machine &m, const uint8_t *bytes, size_t size) override;
 
     // ---- S5, L3: after a quiet time ----
-    void at_rest();
+    bool has_drained();
+    void of_one_mind();
+    void balanced();
     uint64_t updates() const {
         return updates_;
     }

@@ -183,7 +183,9 @@ void Simulation::discover(size_t c, uint32_t xid, int tries) {
 void Simulation::note_unanswered(size_t c, const std::array<bool, 2> &owners, bool answered) {
     for (size_t i = 0; i < 2; i++) {
         unanswered_[c][i] = owners[i] && !answered ? unanswered_[c][i] + 1 : 0;
-        if (unanswered_[c][i] >= 3 && stepped_ == 0) { // else an address may be kept back until both clocks agree
+        // Right after a cut old messages come late, the skew seems large, and an address may be kept back for it.
+        bool clocks_agree = stepped_ == 0 && world_->ms - mended_ > 30 * SECOND;
+        if (unanswered_[c][i] >= 3 && clocks_agree) {
             world_->fail("L2: client " + std::to_string(c) + " gets no OFFER though " +
                          world_->machine(int(i)).name() + ", which hears it, owns a free address");
         }
@@ -353,6 +355,7 @@ void Simulation::fault_network() {
     if (world_->is_cut()) {
         world_->note("the link is mended");
         world_->cut(false, false);
+        mended_ = world_->ms;
         return;
     }
     if (!sane_to_cut()) {
@@ -567,25 +570,39 @@ void Simulation::come_to_rest() {
     if (!twice.empty()) {
         world_->run_until(world_->ms + 20 * SECOND);
         bool still = !checks_->held_twice().empty();
-        if (still && checks_->clashes() == 0) {
+        if (still && checks_->clashes() == 0 && stepped_ == 0) { // by a clock that was set, one of them may be over
             world_->fail("S1: " + dotted(twice.front()) + " is held by two clients, and no server has found that");
         }
     }
     clients_ask_ = false;
     world_->run_until(world_->ms + 130 * SECOND);
-    if (!world_->is_over() && stepped_ == 0) {
-        checks_->at_rest();
-    }
+    check_rest();
     // Until every lease is over and every wait.
     uint32_t lifetime = world_->machine(0).server->desired_;
-    world_->run_until(world_->ms + 2 * int64_t(lifetime) * SECOND + 3 * longest_wait() + 200 * SECOND);
+    world_->run_until(world_->ms + 2 * int64_t(lifetime) * SECOND + 3 * longest_wait() + 300 * SECOND);
+    check_rest();
+    if (!world_->is_over()) {
+        checks_->balanced();
+    }
     uint64_t before = checks_->updates();
     world_->run_until(world_->ms + 200 * SECOND);
-    if (!world_->is_over()) {
-        checks_->at_rest();
-    }
     if (!world_->is_over() && checks_->updates() != before) {
         world_->fail("S5: rebalancing goes on and on");
+    }
+}
+
+// Leases still end and addresses are given away now and then: but soon nothing is on its way any more.
+void Simulation::check_rest() {
+    int64_t limit = world_->ms + 60 * SECOND;
+    while (!world_->is_over() && !checks_->has_drained()) {
+        if (world_->ms >= limit) {
+            world_->fail("L3: the updates of " + std::string(world_->machine(0).name()) + " or " +
+                         world_->machine(1).name() + " don't drain");
+        }
+        world_->run_until(world_->ms + 50);
+    }
+    if (!world_->is_over()) {
+        checks_->of_one_mind();
     }
 }
 

@@ -44,6 +44,7 @@ private:
     int64_t pace_;        // seconds between two acts of one client, at most
     bool faults_ = true;
     bool clients_ask_ = true;
+    int64_t mended_ = 0;  // when the link was, last
     int64_t stepped_ = 0; // seconds by which clocks have been set, all in all
     std::vector<std::array<bool, 2>> path_; // of each client to each server
     std::vector<uint16_t> secs_step_;       // 0: always sends secs 0
@@ -89,6 +90,7 @@ private:
     void take_faults_away();
     void find_back();
     void come_to_rest();
+    void check_rest();
     int64_t longest_wait() const;
 };
 

@@ -651,7 +651,7 @@ TEST_F(Replace, TheRefusedClientGetsAnotherAddress) {
     EXPECT_NE(OWN, another);
     EXPECT_EQ(60u, bind(one, another));
     // The old one stays bound until its promised end and is EXPIRED then, never RELEASED.
-    pass(359000);
+    pass(360000);
     EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
     EXPECT_FALSE(may_have(two, OWN));
     pass(1000);
