@@ -521,6 +521,9 @@ void state_received(struct failover *f, const struct failover_message *m) {
     if (!f->peer.announced) {
         state_announce(f);
     }
+    if (f->state == NO) {
+        ask_if_nobodys(f); /* it was forced to NORMAL alone */
+    }
 }
 
 /* ---- Startup and time -------------------------------------------------------------------------------------------- */
