@@ -762,6 +762,7 @@ TEST_F(TwoGrants, ThePartnerStillHasToHearOfALongerPromise) {
         send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
         theirs(length, 0);
         EXPECT_EQ(length < 60, x->binding(A).update_due);
+        EXPECT_EQ(length < 60 ? "0" : "", updates());
     }
 }
 
@@ -1056,6 +1057,8 @@ TEST_F(AcceptTable, HeldExpired) {
     hold(FAILOVER_EXPIRED, S, -10);
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 60)) << "time(1)";
     hold(FAILOVER_EXPIRED, S, -10);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &two, -50, -5)) << "the next client's, over by now";
+    hold(FAILOVER_EXPIRED, S, -10);
     EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, -20)) << "an older lease that has ended too";
     hold(FAILOVER_EXPIRED, S, -10);
     EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, 0)) << "or ends now";
@@ -1304,6 +1307,24 @@ TEST_F(Duel, TheRestAgainstActive) {
         inbox.clear();
         outstanding(role, FAILOVER_RELEASED);
         EXPECT_TRUE(comes(FAILOVER_ACTIVE, &two, -20)) << "another client's lease lives";
+    }
+}
+
+// Were both to judge, by two clocks, each might yield to the other.
+TEST_F(Duel, BetweenTwoOfOursWhoHasTheLeaseJudges) {
+    ours = true;
+    for (failover_role role : {P, S}) {
+        outstanding(role, FAILOVER_ACTIVE);
+        EXPECT_TRUE(comes(FAILOVER_RELEASED, &one, 50))
+            << "the lease is here: the later one counts, whoever is primary";
+        outstanding(role, FAILOVER_RELEASED);
+        int64_t ends = x->binding(A).ends;
+        EXPECT_EQ(LESS_CRITICAL,
+                  verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 500, now.wall, now.wall, now.wall + 20)))
+            << "the lease is there";
+        EXPECT_EQ(ends, x->binding(A).ends) << "what is over here is promised nothing";
+        x->kill();
+        inbox.clear();
     }
 }
 
@@ -1846,6 +1867,31 @@ TEST_F(Update, WhatAForgetfulPartnerMayHavePromisedIsPromised) {
         EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
         EXPECT_EQ(1u, x->status(now).by_status[FAILOVER_RELEASED]);
         EXPECT_EQ(0, x->binding(POOL_FIRST + 1).ends) << "what was never leased is not";
+        x->kill();
+        inbox.clear();
+    }
+}
+
+// Whichever of the two has told the other; with the MCLT that it had taken.
+TEST_F(Update, WhatEitherHasToldAForgetfulPartnerCounts) {
+    ours = true;
+    for (int64_t failover_binding::*known :
+         {&failover_binding::sent, &failover_binding::acked, &failover_binding::received}) {
+        make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED, 20, [](failover_config &c) { c.mclt = 20; });
+        failover_binding b{};
+        b.address = POOL_FIRST;
+        b.status = FAILOVER_RELEASED;
+        b.owner = FAILOVER_MINE;
+        b.starts = b.cltt = b.ends = b.given = now.wall - 100;
+        b.sent = b.acked = b.received = now.wall - 500;
+        b.*known = now.wall + 500;
+        b.update_sent = b.state_sent = true;
+        b.client = one;
+        x->bindings_[POOL_FIRST] = b;
+        start();
+        no_record = true;
+        link_up_in(FAILOVER_RECOVER);
+        EXPECT_EQ(now.wall + 560, x->binding(POOL_FIRST).ends);
         x->kill();
         inbox.clear();
     }
