@@ -174,7 +174,9 @@ static int64_t age(const struct failover *f, const struct list *l) {
 static int64_t pool_deadline(const struct failover *f, const struct pool *p) {
     int64_t delay = time_min(2 * age(f, &p->free[FAILOVER_MINE]), age(f, &p->free[FAILOVER_PARTNERS]));
     delay = time_min(delay, (int64_t)f->config.max_balance * 1000);
-    return time_max(f->now.mono + delay, p->balanced + (int64_t)f->config.min_balance * 1000) + jitter(f);
+    /* Without any least time a pool would be balanced again and again in one moment. */
+    int64_t least = time_max((int64_t)f->config.min_balance * 1000, 1000);
+    return time_max(f->now.mono + delay, p->balanced + least) + jitter(f);
 }
 
 void balance_note_change(struct failover *f, const struct pool *p) {

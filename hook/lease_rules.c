@@ -559,8 +559,7 @@ int64_t lease_rules_wait_over(const struct failover *f, const struct entry *e) {
 int64_t lease_rules_due(const struct failover *f, const struct entry *e) {
     bool partner_down = f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing;
     if (e->status == FAILOVER_ACTIVE) {
-        /* Its last second is its client's, as Kea has it too. */
-        return may_expire(f) ? time_add(e->ends, 1) : INT64_MAX;
+        return may_expire(f) ? e->ends : INT64_MAX;
     }
     if (e->status == FAILOVER_FREE) {
         return e->listed || e->reserved ? INT64_MAX : e->ends; /* whatever the clock has been doing since */

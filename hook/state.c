@@ -478,17 +478,8 @@ static void note_first_contact(struct failover *f) {
     f->first_contact = f->first_contact || first;
 }
 
-/* A dhcpd doesn't say so, but nothing else brings it to RECOVER from a state in which it served beside us. */
-static bool partner_forgot(const struct failover *f, enum failover_state theirs, enum failover_state before) {
-    if (theirs != RE) {
-        return false;
-    }
-    return f->peer.partner_is_ours ? f->peer.partner_has_no_record
-                                   : (before == NO || before == CI) && state_to_show(f) != PD;
-}
-
 static void take_state(struct failover *f, const struct failover_message *m) {
-    enum failover_state theirs = from_wire(m->server_state), before = f->record.partner_state;
+    enum failover_state theirs = from_wire(m->server_state);
     int64_t stos = failover_has(m, FAILOVER_OPT_START_TIME_OF_STATE) ? m->start_time_of_state : f->now.wall;
     bool startup = (m->server_flags & FAILOVER_SERVER_FLAG_STARTUP) != 0;
     if (theirs != f->record.partner_state || stos != f->record.partner_stos) {
@@ -500,7 +491,7 @@ static void take_state(struct failover *f, const struct failover_message *m) {
     }
     f->peer.state_known = true;
     note_first_contact(f);
-    if (partner_forgot(f, theirs, before)) {
+    if (theirs == RE && f->peer.partner_is_ours && f->peer.partner_has_no_record) {
         update_partner_forgot(f);
     }
     if (f->state == SH && theirs == PD) {
@@ -534,6 +525,9 @@ void state_startup(struct failover *f) {
         f->record.state = (enum failover_state)row->next;
         f->record.stos = f->now.wall;
     }
+    /* The state from before may be RECOVER, after SHUTDOWN: what an earlier RECOVER of this process found is over. */
+    f->recover_served = last_served(f, f->state);
+    f->first_contact = false;
     f->state = ST;
     f->entered = f->now.mono;
     f->startup_over = f->now.mono + (int64_t)f->config.startup_delay * 1000;

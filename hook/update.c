@@ -400,10 +400,21 @@ static bool still_promised(const struct failover *f, const struct entry *e, cons
     return ahead && (e->status == FAILOVER_EXPIRED || other_client);
 }
 
-static void report_clash(struct failover *f, const struct entry *e) {
+static void report_clash(struct failover *f, const struct entry *e, const struct failover_client *theirs) {
+    struct failover_client ours;
+    entry_get_client(e, &ours);
     f->counters.clashes++;
-    core_log(f, FAILOVER_WARN, "clash: %s is bound to one client here and to another at the partner, who %s it",
-             address_text(table_address(&f->table, e)).text, f->peer.wire_primary ? "has to give up" : "keeps");
+    core_log(f, FAILOVER_WARN, "clash: %s is bound to %s here and to %s at the partner, who %s",
+             address_text(table_address(&f->table, e)).text, client_text(&ours).text, client_text(theirs).text,
+             f->peer.wire_primary ? "has to give it up" : "keeps it");
+}
+
+/* Two clients hold the address: one has it from here, and nobody has taken it back meanwhile. */
+static bool is_clash(const struct failover *f, const struct entry *e, const struct failover_message *m,
+                     const struct failover_client *client) {
+    bool both = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_ACTIVE && is_living(f, e) &&
+                m->lease_expiration_time > f->now.wall;
+    return both && !entry_is_client(e, client) && e->granted_here && e->xid != 0;
 }
 
 static struct refusal check_against_held(struct failover *f, const struct entry *e, const struct failover_message *m,
@@ -442,10 +453,10 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
             /* A lease of long ago, from who was silent when it ended: no clash, and not for a secondary to accept. */
             return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
         }
-        if (!e->granted_here || e->xid == 0) {
+        if (!is_clash(f, e, m, client)) {
             return no_refusal; /* the partner gave it, took it back and gave it on before it told us of either */
         }
-        report_clash(f, e);
+        report_clash(f, e, client);
         if (!f->peer.wire_primary) {
             return no_refusal;
         }
@@ -662,6 +673,9 @@ static struct refusal receive(struct failover *f, const struct failover_message 
     struct failover_client client;
     get_client(m, &client);
     if (e->update_xid != 0 && duel_is_ours(f, e, m)) {
+        if (f->peer.wire_primary && is_clash(f, e, m, &client)) {
+            report_clash(f, e, &client); /* a secondary sees it when the primary insists */
+        }
         learn_longer_promise(f, e, m, &client);
         return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,
                                 "incoming update is less critical than outgoing update"};
@@ -673,9 +687,11 @@ static struct refusal receive(struct failover *f, const struct failover_message 
         }
         return accept(f, e, m, &client);
     }
-    /* The partner shall hear what is held here. In a duel it rejects what is on its way to it: then once more. */
-    core_change(f, e);
-    core_changed(f, e, TELL_PARTNER);
+    /* The partner shall hear what is held here; in a duel one of ours rejects what is on its way to it. */
+    if (e->update_xid == 0 || f->peer.partner_is_ours) {
+        core_change(f, e);
+        core_changed(f, e, TELL_PARTNER);
+    }
     return refusal;
 }
 

@@ -9,7 +9,8 @@ namespace failover_sim {
 
 void Checks::told(const Client &c) {
     for (const Client &other : clients) {
-        if (other.number == c.number || other.address != c.address || !other.holds(world_.ms)) {
+        // Both clocks, and the skew between them, are known in whole seconds.
+        if (other.number == c.number || other.address != c.address || !other.holds(world_.ms + 1000)) {
             continue;
         }
         std::string text = "S1: " + dotted(c.address) + " is given to client " + std::to_string(c.number) + " by " +
@@ -148,10 +149,11 @@ void Checks::on_output(Machine &m, const uint8_t *bytes, size_t size) {
 
 void Checks::announced(Machine &m, const failover_message &message) {
     if (message.type == FAILOVER_STATE) {
-        auto state = failover_state(message.server_state == 254 ? uint8_t(FAILOVER_RECOVER_WAIT) : message.server_state);
+        auto state =
+            failover_state(message.server_state == 254 ? uint8_t(FAILOVER_RECOVER_WAIT) : message.server_state);
         if (m.server->states_written_.count({state, message.start_time_of_state}) == 0) {
-            world_.fail(std::string("S4: ") + m.name() + " announces " + failover_state_name(state) + ", but has only " +
-                        failover_state_name(m.state_on_disk()) + " on disk");
+            world_.fail(std::string("S4: ") + m.name() + " announces " + failover_state_name(state) +
+                        ", but has only " + failover_state_name(m.state_on_disk()) + " on disk");
         }
     }
     if (message.type == FAILOVER_BNDUPD) {

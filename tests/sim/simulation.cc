@@ -14,11 +14,24 @@ constexpr failover_state NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTE
 constexpr int64_t SECOND = 1000;
 
 void Tally::add(const Tally &o) {
-    uint64_t Tally::*const all[] = {
-        &Tally::runs,     &Tally::virtual_seconds, &Tally::grants,           &Tally::refusals,       &Tally::releases,
-        &Tally::declines, &Tally::cuts,            &Tally::resets,           &Tally::deaths,         &Tally::reloads,
-        &Tally::disks,    &Tally::losses,          &Tally::clocks,           &Tally::forces,         &Tally::changes,
-        &Tally::runs_excepted, &Tally::clashes_excepted, &Tally::clashes_counted};
+    uint64_t Tally::*const all[] = {&Tally::runs,
+                                    &Tally::virtual_seconds,
+                                    &Tally::grants,
+                                    &Tally::refusals,
+                                    &Tally::releases,
+                                    &Tally::declines,
+                                    &Tally::cuts,
+                                    &Tally::resets,
+                                    &Tally::deaths,
+                                    &Tally::reloads,
+                                    &Tally::disks,
+                                    &Tally::losses,
+                                    &Tally::clocks,
+                                    &Tally::forces,
+                                    &Tally::changes,
+                                    &Tally::runs_excepted,
+                                    &Tally::clashes_excepted,
+                                    &Tally::clashes_counted};
     for (auto member : all) {
         this->*member += o.*member;
     }
@@ -28,12 +41,12 @@ std::string Tally::text() const {
     std::ostringstream text;
     text.precision(2);
     text << runs << " seeds, " << std::fixed << double(virtual_seconds) / (365.25 * 86400) << " virtual years, "
-         << grants << " grants, " << refusals << " refusals, " << releases << " releases, " << declines
-         << " declines; " << faults() << " faults: " << cuts << " cuts, " << resets << " resets, " << deaths
-         << " deaths, " << reloads << " reloads, " << disks << " hanging disks, " << losses << " lost databases, "
-         << clocks << " clock steps, " << forces << " forced states, " << changes << " changes of mclt or split; "
-         << runs_excepted << " seeds with an excepted case, " << clashes_excepted << " clashes in them, "
-         << clashes_counted << " counted by the servers";
+         << grants << " grants, " << refusals << " refusals, " << releases << " releases, " << declines << " declines; "
+         << faults() << " faults: " << cuts << " cuts, " << resets << " resets, " << deaths << " deaths, " << reloads
+         << " reloads, " << disks << " hanging disks, " << losses << " lost databases, " << clocks << " clock steps, "
+         << forces << " forced states, " << changes << " changes of mclt or split; " << runs_excepted
+         << " seeds with an excepted case, " << clashes_excepted << " clashes in them, " << clashes_counted
+         << " counted by the servers";
     return text.str();
 }
 
@@ -186,8 +199,8 @@ void Simulation::note_unanswered(size_t c, const std::array<bool, 2> &owners, bo
         // Right after a cut old messages come late, the skew seems large, and an address may be kept back for it.
         bool clocks_agree = stepped_ == 0 && world_->ms - mended_ > 30 * SECOND;
         if (unanswered_[c][i] >= 3 && clocks_agree) {
-            world_->fail("L2: client " + std::to_string(c) + " gets no OFFER though " +
-                         world_->machine(int(i)).name() + ", which hears it, owns a free address");
+            world_->fail("L2: client " + std::to_string(c) + " gets no OFFER though " + world_->machine(int(i)).name() +
+                         ", which hears it, owns a free address");
         }
     }
 }
@@ -205,9 +218,8 @@ void Simulation::select(size_t c, int server, uint32_t address, uint32_t xid, in
     } else if (heard || tries == 3) {
         idle(c);
     } else {
-        later(c, (4 << tries) * SECOND, [this, c, server, address, xid, tries] {
-            select(c, server, address, xid, tries + 1);
-        });
+        later(c, (4 << tries) * SECOND,
+              [this, c, server, address, xid, tries] { select(c, server, address, xid, tries + 1); });
     }
 }
 
@@ -555,7 +567,8 @@ void Simulation::take_faults_away() {
 
 // L1: NORMAL within MCLT and three retries.
 void Simulation::find_back() {
-    int64_t limit = world_->ms + longest_wait() + 3 * 5 * SECOND + int64_t(config_.startup_delay) * SECOND + 10 * SECOND;
+    int64_t limit =
+        world_->ms + longest_wait() + 3 * 5 * SECOND + int64_t(config_.startup_delay) * SECOND + 10 * SECOND;
     while (!world_->is_over() && world_->ms < limit) {
         if (world_->machine(0).state() == NO && world_->machine(1).state() == NO) {
             return;

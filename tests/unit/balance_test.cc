@@ -5,25 +5,13 @@
 #include <set>
 
 #include "balance.h"
-#include "load_balance.h"
-#include "pair.h"
 #include "partner.h"
 #include "state.h"
+#include "story.h"
 
 using namespace failover_test;
 
 namespace {
-
-// The n-th client whose bucket is the primary's, or the secondary's, with split 128.
-failover_client client_of(failover_role role, unsigned n) {
-    for (unsigned number = 1;; number++) {
-        failover_client c = make_client(number);
-        bool primarys = failover_hash(c.hardware + 1, c.hardware_length - 1u) < 128;
-        if (primarys == (role == FAILOVER_PRIMARY) && n-- == 0) {
-            return c;
-        }
-    }
-}
 
 // ---- Two servers ----------------------------------------------------------------------------------------------------
 
@@ -103,56 +91,10 @@ TEST_P(FirstDivision, IsHalfAndTheOddOneStaysWithThePrimary) {
     EXPECT_EQ(GetParam().secondarys, moved()) << "each gift is one update, and nothing else has to be told";
 }
 
-// 1000 rounds of both servers' timers, and no client.
-TEST_P(FirstDivision, IsNotTouchedAgain) {
-    start_normal(GetParam().addresses);
-    uint32_t before = moved();
-    pass(1000 * 63);
-    EXPECT_EQ(before, moved());
-    EXPECT_EQ(0u, poolresps());
-    expect_division(GetParam().primarys, GetParam().secondarys);
-}
-
-TEST_P(FirstDivision, IsNotTouchedWhenBothTimersStrikeAtOnce) {
-    start_normal(GetParam().addresses);
-    uint32_t before = moved();
-    for (int round = 0; round < 1000; round++) {
-        balance_run(p->core_, BALANCE_ON_TIMER);
-        balance_run(s->core_, BALANCE_ON_TIMER);
-        settle();
-    }
-    EXPECT_EQ(before, moved());
-    expect_division(GetParam().primarys, GetParam().secondarys);
-}
-
 INSTANTIATE_TEST_SUITE_P(Pools, FirstDivision,
                          ::testing::Values(Division{1, 1, 0}, Division{2, 1, 1}, Division{3, 2, 1}, Division{4, 2, 2},
                                            Division{11, 6, 5}, Division{20, 10, 10}, Division{255, 128, 127}),
                          [](const auto &info) { return "Of" + std::to_string(info.param.addresses); });
-
-TEST_F(Balance, TheSplitOfClientsDoesNotChangeTheDivisionOfAddresses) {
-    for (unsigned split : {0u, 256u}) {
-        start_normal(20, [split](failover_config &c) { failover_hba_from_split(split, c.hba); });
-        expect_division(10, 10);
-    }
-}
-
-TEST_F(Balance, OneAddressLeftMovesAtMostOnce) {
-    for (bool primarys : {true, false}) {
-        start_normal(20);
-        lease_until(*p, primarys ? 1 : 0);
-        lease_until(*s, primarys ? 0 : 1);
-        uint32_t before = moved();
-        pass(100);
-        EXPECT_LE(moved(), before + 1);
-        before = moved();
-        pass(1000 * 63);
-        EXPECT_EQ(before, moved()) << "then silence";
-        EXPECT_EQ(0u, poolresps());
-        EXPECT_EQ(1u, p->own_free(now) + s->own_free(now));
-        expect_agreement();
-    }
-}
 
 TEST_F(Balance, UsedAddressesComeToRestToo) {
     start_normal(11);
@@ -767,6 +709,13 @@ TEST_F(BalanceWire, BalanceNeverWaitsLongerThanTheMaximum) {
     now.wall += 10000000; // everything has been free for a third of a year
     meet();
     EXPECT_EQ(now.mono + 600000, balance_deadline(x->core_));
+}
+
+// A deadline that is always now would keep the main loop busy for ever.
+TEST_F(BalanceWire, WithoutAMinimumIntervalTheServerStillComesToRest) {
+    make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20, [](failover_config &c) { c.min_balance = c.max_balance = 0; });
+    meet();
+    EXPECT_GT(failover_deadline(x->core_), now.mono);
 }
 
 TEST_F(BalanceWire, WithoutALinkThereIsNoBalance) {

@@ -647,7 +647,7 @@ TEST_F(State, NormalRepeatsRejectedUpdates) {
     ASSERT_EQ(60u, bind(make_client(1), POOL_FIRST));
     send(bndack(take(FAILOVER_BNDUPD), FAILOVER_REJECT_FATAL_CONFLICT));
     EXPECT_EQ("", names(link)) << "a rejected update isn't repeated at once";
-    send(state_message(PA, now.wall));
+    send(state_message(RE, now.wall));
     ASSERT_EQ(CI, x->state());
     forget();
     send(state_message(RD, now.wall));
