@@ -763,6 +763,19 @@ TEST_F(BalanceWire, UpddoneMakesAnOwnerOfWhoHadNoRecord) {
     EXPECT_EQ(10u, gifts().size());
 }
 
+TEST_F(BalanceWire, WhoHadNoRecordAsksWhenItEntersNormal) {
+    ours = true;
+    make(FAILOVER_SECONDARY);
+    start();
+    state_enter(x->core_, FAILOVER_PARTNER_DOWN, now.wall);
+    run();
+    link_up_in(FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    ASSERT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    state_enter(x->core_, FAILOVER_NORMAL, now.wall);
+    run();
+    EXPECT_EQ("STATE UPDREQALL", names(link)) << "the partner may have nothing more to say by itself";
+}
+
 // Forced to normal alone, it asks as soon as there is somebody to ask: no change of state comes that would ask.
 TEST_F(BalanceWire, WhoHadNoRecordAndIsInNormalAsksThePartnerThatComes) {
     make(FAILOVER_SECONDARY);

@@ -866,8 +866,10 @@ TEST_F(AcceptTable, HeldFreeAcceptsEverything) {
 
 TEST_F(AcceptTable, HeldActiveOfTheSameClient) {
     for (failover_role role : {P, S}) {
-        hold(FAILOVER_ACTIVE, role, 60);
-        EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 30));
+        for (int64_t left : {30, 0, -1}) { // a shorter renewal, which may be over
+            hold(FAILOVER_ACTIVE, role, 60);
+            EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, left));
+        }
         hold(FAILOVER_ACTIVE, role, 60);
         EXPECT_EQ(ACCEPTED, comes(FAILOVER_RESET, &one, -50, 0));
         hold(FAILOVER_ACTIVE, role, 60);
@@ -1004,6 +1006,9 @@ TEST_F(AcceptTable, NoClashIsCountedWhereThereIsNone) {
     EXPECT_EQ(0u, x->status(now).counters.clashes);
     x->kill();
     inbox.clear();
+    // Both have.
+    hold(FAILOVER_ACTIVE, S, -1);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &two, -50, -1));
     // The one that comes has ended: a secondary too keeps the living one.
     for (failover_role role : {P, S}) {
         for (int64_t left : {-1, 0}) {
@@ -1222,6 +1227,23 @@ TEST_F(Duel, AClashIsCountedByThePrimaryWhoseOwnStands) {
     EXPECT_EQ(0u, x->status(now).counters.clashes) << "the primary will insist";
 }
 
+TEST_F(Duel, NoClashIsCountedWhereOneOfTheTwoIsOver) {
+    for (bool other_is_over : {true, false}) {
+        outstanding(P, FAILOVER_ACTIVE);
+        int64_t end = other_is_over ? now.wall : now.wall + 60;
+        auto status = other_is_over ? FAILOVER_ACTIVE : FAILOVER_RELEASED;
+        EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &two, end, end, now.wall - 5, now.wall - 5)));
+        EXPECT_EQ(0u, x->status(now).counters.clashes);
+        x->kill();
+        inbox.clear();
+    }
+    ours = true;
+    outstanding(P, FAILOVER_RELEASED);
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall + 20)));
+    EXPECT_EQ(0u, x->status(now).counters.clashes) << "its client has given it back here";
+}
+
 TEST_F(Duel, WhatThePartnerPromisedTheSameClientIsPromised) {
     outstanding(P, FAILOVER_ACTIVE);
     int64_t longer = now.wall + 1000;
@@ -1255,16 +1277,19 @@ TEST_F(Duel, ActiveAgainstTheRest) {
 }
 
 TEST_F(Duel, ActiveAgainstExpiredIsRule11) {
-    for (failover_role role : {P, S}) {
-        for (auto status : {FAILOVER_EXPIRED, FAILOVER_FREE, FAILOVER_BACKUP}) {
-            outstanding(role, FAILOVER_ACTIVE);
-            EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall, now.wall, now.wall)));
-            EXPECT_EQ(1u, x->status(now).updates_unacked) << "ours is on its way already";
-            EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
-            send(bndack(mine));
-            EXPECT_EQ("", updates());
-            x->kill();
-            inbox.clear();
+    for (bool one_of_ours : {false, true}) {
+        ours = one_of_ours;
+        for (failover_role role : {P, S}) {
+            for (auto status : {FAILOVER_EXPIRED, FAILOVER_FREE, FAILOVER_BACKUP}) {
+                outstanding(role, FAILOVER_ACTIVE);
+                EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall, now.wall, now.wall)));
+                EXPECT_EQ(1u, x->status(now).updates_unacked) << "ours is on its way already";
+                EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
+                send(bndack(mine, ours ? LESS_CRITICAL : 0));
+                EXPECT_EQ(ours ? "0" : "", updates()) << "one of ours has rejected it by then, and gets it once more";
+                x->kill();
+                inbox.clear();
+            }
         }
     }
 }
@@ -1859,6 +1884,19 @@ TEST_F(Update, WhatAForgetfulPartnerMayHavePromisedIsPromised) {
         x->kill();
         inbox.clear();
     }
+}
+
+// It was forced to serve without a record, and what it has promised since it knows.
+TEST_F(Update, AForgetfulPartnerThatServesHasForgottenNothingAnew) {
+    ours = true;
+    start_normal(P);
+    ASSERT_EQ(ACCEPTED,
+              verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 3630, now.wall, now.wall)));
+    disconnect(link);
+    release(one, POOL_FIRST);
+    no_record = true;
+    link_up_in(FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    EXPECT_EQ(now.wall, x->binding(POOL_FIRST).ends);
 }
 
 // Whichever of the two has told the other; with the MCLT that it had taken.
