@@ -512,6 +512,9 @@ void state_received(struct failover *f, const struct failover_message *m) {
     if (!f->peer.announced) {
         state_announce(f);
     }
+    if (f->state == NO) {
+        ask_if_nobodys(f); /* it was forced to NORMAL alone */
+    }
 }
 
 /* ---- Startup and time -------------------------------------------------------------------------------------------- */
@@ -535,8 +538,7 @@ void state_startup(struct failover *f) {
 }
 
 int64_t state_wait_over(const struct failover *f) {
-    bool waits = f->state == RW || f->state == RE;
-    return waits ? time_add(f->recover_served, core_wait_mclt(f)) : INT64_MAX;
+    return time_add(f->recover_served, core_wait_mclt(f));
 }
 
 int64_t state_auto_partner_down(const struct failover *f) {

@@ -412,8 +412,7 @@ static void report_clash(struct failover *f, const struct entry *e, const struct
 /* Two clients hold the address: one has it from here, and nobody has taken it back meanwhile. */
 static bool is_clash(const struct failover *f, const struct entry *e, const struct failover_message *m,
                      const struct failover_client *client) {
-    bool both = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_ACTIVE && is_living(f, e) &&
-                m->lease_expiration_time > f->now.wall;
+    bool both = is_living(f, e) && m->binding_status == FAILOVER_ACTIVE && m->lease_expiration_time > f->now.wall;
     return both && !entry_is_client(e, client) && e->granted_here && e->xid != 0;
 }
 

@@ -763,6 +763,44 @@ TEST_F(BalanceWire, UpddoneMakesAnOwnerOfWhoHadNoRecord) {
     EXPECT_EQ(10u, gifts().size());
 }
 
+TEST_F(BalanceWire, WhoHadNoRecordAsksWhenItEntersNormal) {
+    ours = true;
+    make(FAILOVER_SECONDARY);
+    start();
+    state_enter(x->core_, FAILOVER_PARTNER_DOWN, now.wall);
+    run();
+    link_up_in(FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    ASSERT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    state_enter(x->core_, FAILOVER_NORMAL, now.wall);
+    run();
+    EXPECT_EQ("STATE UPDREQALL", names(link)) << "the partner may have nothing more to say by itself";
+}
+
+// Forced to normal alone, it asks as soon as there is somebody to ask: no change of state comes that would ask.
+TEST_F(BalanceWire, WhoHadNoRecordAndIsInNormalAsksThePartnerThatComes) {
+    make(FAILOVER_SECONDARY);
+    start();
+    state_enter(x->core_, FAILOVER_NORMAL, now.wall);
+    run();
+    for (failover_state theirs : {FAILOVER_NORMAL, FAILOVER_COMMUNICATIONS_INTERRUPTED}) {
+        ours = true;
+        link_up();
+        forget();
+        send(state_message(theirs, now.wall));
+        ASSERT_EQ(FAILOVER_NORMAL, x->state());
+        uint32_t xid = take(FAILOVER_UPDREQALL).m.xid;
+        send(state_message(theirs, now.wall));
+        EXPECT_EQ("", names(link)) << "once is enough";
+        if (theirs == FAILOVER_NORMAL) {
+            disconnect(link);
+            state_enter(x->core_, FAILOVER_NORMAL, now.wall);
+        } else {
+            send(Message(FAILOVER_UPDDONE, xid));
+            EXPECT_EQ(FAILOVER_PARTNERS, x->record_->default_owner);
+        }
+    }
+}
+
 // The two configurations have exchanged their roles: that changes no ownership, of what was never used either.
 TEST_F(BalanceWire, WhoOwnsAlreadyTakesNothingAnew) {
     make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);

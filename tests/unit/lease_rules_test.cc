@@ -245,14 +245,17 @@ TEST_F(Happens, AProbationIsNotEndedAlone) {
                 link_up_in(RE);
                 ASSERT_EQ(CI, x->state());
             }
-            if (state == NO) { // forced to it, after it was primary on a link
+            if (state == NO) {
                 link_up_in(CI);
-                disconnect(link);
-                state_enter(x->core(), NO, now.wall);
+                ASSERT_EQ(NO, x->state());
             }
             failover_declined(x->core(), OWN, now.wall + 10, now);
             run();
             acknowledge_all();
+            if (state == NO) { // forced to it, when the partner that knows is gone
+                disconnect(link);
+                state_enter(x->core(), NO, now.wall);
+            }
             wait(20);
             EXPECT_EQ(FAILOVER_ABANDONED, x->binding(OWN).status);
             x->kill();
@@ -1111,6 +1114,7 @@ TEST_F(Rules, ExhaustionIsLoggedOnceForEachClientWithTheWayOut) {
     EXPECT_EQ(2, says("no own free address for a new client in communications-interrupted: the partner's 10 free "
                       "addresses come within reach by force-state partner-down, if it is really down"));
     EXPECT_EQ(6u, x->status(now).counters.exhausted);
+    pass(1000);
     failover_exhausted(x->core(), &two, now);
     EXPECT_EQ(3, says("by force-state partner-down")) << "once more after another state";
 

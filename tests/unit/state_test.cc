@@ -284,9 +284,11 @@ TEST_F(State, WithoutALinkNothingIsSent) {
         EXPECT_EQ(0u, x->core()->peer.out_count) << failover_state_name(next);
         EXPECT_FALSE(x->core()->requests.ask_pending) << failover_state_name(next);
     }
+    EXPECT_FALSE(x->logged("the connection is given up")) << "there is none";
 }
 
 TEST_F(State, NothingIsAskedOfAPartnerThatHasNotShownItsState) {
+    ours = true;
     for (failover_state state : {RE, PC, NO}) {
         begin_in(CI);
         x->core()->record.default_owner = FAILOVER_NOBODY;
@@ -436,10 +438,14 @@ TEST_F(State, AConnectionThatIsGivenUpSaysNothingMore) {
     link_up_in(CD);
     ASSERT_EQ(PC, x->state());
     state_enter(x->core(), PD, now.wall);
+    state_enter(x->core(), RE, now.wall);
     state_enter(x->core(), RI, now.wall); // it could see that
     run();
     EXPECT_EQ("", names(link));
     EXPECT_TRUE(is_closed(link));
+    EXPECT_EQ(1, std::count_if(x->log_.begin(), x->log_.end(), [](const std::string &line) {
+                  return line.find("the connection is given up") != std::string::npos;
+              }));
 }
 
 TEST_F(State, ASecondaryThatKnowsNothingLetsADhcpdSpeakFirst) {
@@ -865,7 +871,11 @@ TEST_F(RecoverWait, AtItsVeryEndItIsNotEnteredAnyMore) {
         send(state_message(PD, now.wall));
         ASSERT_EQ(RE, x->state());
         done();
-        EXPECT_EQ(left == 0 ? RD : RW, shown().server_state == 254 ? RW : failover_state(shown().server_state));
+        EXPECT_EQ(left == 0 ? RD : RW, x->state());
+        int waits = int(std::count_if(in(link).begin(), in(link).end(), [](const Received &r) {
+            return r.m.type == FAILOVER_STATE && r.m.server_state == 254;
+        }));
+        EXPECT_EQ(left, waits);
         forget();
         x->kill();
     }

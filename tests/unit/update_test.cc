@@ -762,6 +762,7 @@ TEST_F(TwoGrants, ThePartnerStillHasToHearOfALongerPromise) {
         send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
         theirs(length, 0);
         EXPECT_EQ(length < 60, x->binding(A).update_due);
+        EXPECT_EQ(length < 60 ? "0" : "", updates());
     }
 }
 
@@ -865,8 +866,10 @@ TEST_F(AcceptTable, HeldFreeAcceptsEverything) {
 
 TEST_F(AcceptTable, HeldActiveOfTheSameClient) {
     for (failover_role role : {P, S}) {
-        hold(FAILOVER_ACTIVE, role, 60);
-        EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 30));
+        for (int64_t left : {30, 0, -1}) { // a shorter renewal, which may be over
+            hold(FAILOVER_ACTIVE, role, 60);
+            EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, left));
+        }
         hold(FAILOVER_ACTIVE, role, 60);
         EXPECT_EQ(ACCEPTED, comes(FAILOVER_RESET, &one, -50, 0));
         hold(FAILOVER_ACTIVE, role, 60);
@@ -1003,6 +1006,9 @@ TEST_F(AcceptTable, NoClashIsCountedWhereThereIsNone) {
     EXPECT_EQ(0u, x->status(now).counters.clashes);
     x->kill();
     inbox.clear();
+    // Both have.
+    hold(FAILOVER_ACTIVE, S, -1);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &two, -50, -1));
     // The one that comes has ended: a secondary too keeps the living one.
     for (failover_role role : {P, S}) {
         for (int64_t left : {-1, 0}) {
@@ -1035,6 +1041,8 @@ TEST_F(AcceptTable, HeldExpired) {
     }
     hold(FAILOVER_EXPIRED, S, -10);
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 60)) << "time(1)";
+    hold(FAILOVER_EXPIRED, S, -10);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &two, -50, -5)) << "the next client's, over by now";
     hold(FAILOVER_EXPIRED, S, -10);
     EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, -20)) << "an older lease that has ended too";
     hold(FAILOVER_EXPIRED, S, -10);
@@ -1219,6 +1227,23 @@ TEST_F(Duel, AClashIsCountedByThePrimaryWhoseOwnStands) {
     EXPECT_EQ(0u, x->status(now).counters.clashes) << "the primary will insist";
 }
 
+TEST_F(Duel, NoClashIsCountedWhereOneOfTheTwoIsOver) {
+    for (bool other_is_over : {true, false}) {
+        outstanding(P, FAILOVER_ACTIVE);
+        int64_t end = other_is_over ? now.wall : now.wall + 60;
+        auto status = other_is_over ? FAILOVER_ACTIVE : FAILOVER_RELEASED;
+        EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &two, end, end, now.wall - 5, now.wall - 5)));
+        EXPECT_EQ(0u, x->status(now).counters.clashes);
+        x->kill();
+        inbox.clear();
+    }
+    ours = true;
+    outstanding(P, FAILOVER_RELEASED);
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall + 20)));
+    EXPECT_EQ(0u, x->status(now).counters.clashes) << "its client has given it back here";
+}
+
 TEST_F(Duel, WhatThePartnerPromisedTheSameClientIsPromised) {
     outstanding(P, FAILOVER_ACTIVE);
     int64_t longer = now.wall + 1000;
@@ -1277,16 +1302,19 @@ TEST_F(Duel, ActiveAgainstTheRest) {
 }
 
 TEST_F(Duel, ActiveAgainstExpiredIsRule11) {
-    for (failover_role role : {P, S}) {
-        for (auto status : {FAILOVER_EXPIRED, FAILOVER_FREE, FAILOVER_BACKUP}) {
-            outstanding(role, FAILOVER_ACTIVE);
-            EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall, now.wall, now.wall)));
-            EXPECT_EQ(1u, x->status(now).updates_unacked) << "ours is on its way already";
-            EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
-            send(bndack(mine));
-            EXPECT_EQ("", updates());
-            x->kill();
-            inbox.clear();
+    for (bool one_of_ours : {false, true}) {
+        ours = one_of_ours;
+        for (failover_role role : {P, S}) {
+            for (auto status : {FAILOVER_EXPIRED, FAILOVER_FREE, FAILOVER_BACKUP}) {
+                outstanding(role, FAILOVER_ACTIVE);
+                EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall, now.wall, now.wall)));
+                EXPECT_EQ(1u, x->status(now).updates_unacked) << "ours is on its way already";
+                EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
+                send(bndack(mine, ours ? LESS_CRITICAL : 0));
+                EXPECT_EQ(ours ? "0" : "", updates()) << "one of ours has rejected it by then, and gets it once more";
+                x->kill();
+                inbox.clear();
+            }
         }
     }
 }
@@ -1321,6 +1349,24 @@ TEST_F(Duel, TheRestAgainstActive) {
         inbox.clear();
         outstanding(role, FAILOVER_RELEASED);
         EXPECT_TRUE(comes(FAILOVER_ACTIVE, &two, -20)) << "another client's lease lives";
+    }
+}
+
+// Were both to judge, by two clocks, each might yield to the other.
+TEST_F(Duel, BetweenTwoOfOursWhoHasTheLeaseJudges) {
+    ours = true;
+    for (failover_role role : {P, S}) {
+        outstanding(role, FAILOVER_ACTIVE);
+        EXPECT_TRUE(comes(FAILOVER_RELEASED, &one, 50))
+            << "the lease is here: the later one counts, whoever is primary";
+        outstanding(role, FAILOVER_RELEASED);
+        int64_t ends = x->binding(A).ends;
+        EXPECT_EQ(LESS_CRITICAL,
+                  verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 500, now.wall, now.wall, now.wall + 20)))
+            << "the lease is there";
+        EXPECT_EQ(ends, x->binding(A).ends) << "what is over here is promised nothing";
+        x->kill();
+        inbox.clear();
     }
 }
 
@@ -1790,9 +1836,12 @@ TEST_F(Closing, NoWaitOfPartnerDownEndsAnyMore) {
     wait(4000);
     EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
     EXPECT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    ASSERT_EQ(60u, bind(two, POOL_FIRST + 1));
+    wait(62);
+    EXPECT_EQ(FAILOVER_EXPIRED, x->binding(POOL_FIRST + 1).status) << "leases end";
     send(state_message(FAILOVER_RECOVER, now.wall));
     pass(1000);
-    EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status) << "but when it falls back they do";
+    EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status) << "when it falls back they do";
 }
 
 // An operator asks for everything meanwhile.
@@ -1833,24 +1882,116 @@ TEST_F(Closing, AReleaseIsNotWaitedForWhereTheLinkIsLost) {
 
 // Its agreement to the end of a lease is worth nothing any more: it doesn't know what it has promised.
 TEST_F(Update, WhatAForgetfulPartnerMayHavePromisedIsPromised) {
-    for (bool forgot : {true, false}) {
-        ours = true;
+    const struct {
+        bool ours, no_record;
+        failover_state before;
+        bool forgot;
+    } cases[] = {{true, true, FAILOVER_NORMAL, true},
+                 {true, false, FAILOVER_NORMAL, false},
+                 {false, false, FAILOVER_NORMAL, false}}; // a dhcpd doesn't say so
+    for (auto &c : cases) {
+        SCOPED_TRACE(std::string(c.ours ? "one of ours, from " : "a dhcpd, from ") + failover_state_name(c.before));
+        ours = c.ours;
         no_record = false;
         start_normal(P);
         int64_t told = now.wall + 3630;
         ASSERT_EQ(ACCEPTED,
                   verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, told, now.wall, now.wall)));
+        send(state_message(c.before, now.wall));
         disconnect(link);
         release(one, POOL_FIRST);
-        no_record = forgot;
+        no_record = c.no_record;
         link_up_in(FAILOVER_RECOVER);
-        EXPECT_EQ(forgot ? told + 60 : now.wall, x->binding(POOL_FIRST).ends);
+        EXPECT_EQ(c.forgot ? told + 60 : now.wall, x->binding(POOL_FIRST).ends);
         EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
         EXPECT_EQ(1u, x->status(now).by_status[FAILOVER_RELEASED]);
         EXPECT_EQ(0, x->binding(POOL_FIRST + 1).ends) << "what was never leased is not";
         x->kill();
         inbox.clear();
     }
+}
+
+// It was forced to serve without a record, and what it has promised since it knows.
+TEST_F(Update, AForgetfulPartnerThatServesHasForgottenNothingAnew) {
+    ours = true;
+    start_normal(P);
+    ASSERT_EQ(ACCEPTED,
+              verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 3630, now.wall, now.wall)));
+    disconnect(link);
+    release(one, POOL_FIRST);
+    no_record = true;
+    link_up_in(FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    EXPECT_EQ(now.wall, x->binding(POOL_FIRST).ends);
+}
+
+// Whichever of the two has told the other; with the MCLT that it had taken.
+TEST_F(Update, WhatEitherHasToldAForgetfulPartnerCounts) {
+    ours = true;
+    for (int64_t failover_binding::*known :
+         {&failover_binding::sent, &failover_binding::acked, &failover_binding::received}) {
+        make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED, 20, [](failover_config &c) { c.mclt = 20; });
+        failover_binding b{};
+        b.address = POOL_FIRST;
+        b.status = FAILOVER_RELEASED;
+        b.owner = FAILOVER_MINE;
+        b.starts = b.cltt = b.ends = b.given = now.wall - 100;
+        b.sent = b.acked = b.received = now.wall - 500;
+        b.*known = now.wall + 500;
+        b.update_sent = b.state_sent = true;
+        b.client = one;
+        x->bindings_[POOL_FIRST] = b;
+        start();
+        no_record = true;
+        link_up_in(FAILOVER_RECOVER);
+        EXPECT_EQ(now.wall + 560, x->binding(POOL_FIRST).ends);
+        x->kill();
+        inbox.clear();
+    }
+}
+
+TEST_F(Update, WhatAForgetfulPartnerCannotHavePromisedStays) {
+    ours = true;
+    make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    auto had = [&](uint32_t n, failover_binding_status status, int64_t ends, int64_t known) {
+        failover_binding b{};
+        b.address = POOL_FIRST + n;
+        b.status = status;
+        b.owner = FAILOVER_MINE;
+        b.starts = b.cltt = now.wall - 5000;
+        b.ends = b.given = now.wall + ends;
+        b.sent = b.acked = b.received = now.wall + known;
+        b.update_sent = b.state_sent = true;
+        b.client = one;
+        x->bindings_[b.address] = b;
+    };
+    had(0, FAILOVER_FREE, -10, -5);       // given back by both
+    had(1, FAILOVER_ABANDONED, -10, -60); // the MCLT is past
+    had(2, FAILOVER_ACTIVE, 5000, 4940);  // as long as that is promised anyway
+    start();
+    pass(10000);
+    no_record = true;
+    link_up_in(FAILOVER_RECOVER);
+    for (auto &[address, before] : x->bindings_) {
+        EXPECT_EQ(before.ends, x->binding(address).ends) << address - POOL_FIRST;
+    }
+    EXPECT_EQ(now.wall - 10 + 5000, x->binding(POOL_FIRST + 2).ends);
+    EXPECT_EQ(now.wall - 10 - 10, x->binding(POOL_FIRST).ends);
+    EXPECT_EQ(now.wall - 10 - 10, x->binding(POOL_FIRST + 1).ends);
+    EXPECT_FALSE(x->binding(POOL_FIRST + 2).update_due) << "there is nothing to tell";
+}
+
+TEST_F(Update, APartnerGetsBackWhatItHasToldItself) {
+    start_normal(P);
+    int64_t told = now.wall + 3630;
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, told, now.wall, now.wall)));
+    send(Message(FAILOVER_UPDREQALL, 5));
+    int64_t potential = 0;
+    for (Received &r : all_updates()) {
+        if (r.m.assigned_ip_address == POOL_FIRST) {
+            potential = r.m.potential_expiration_time;
+        }
+    }
+    EXPECT_EQ(told, potential) << "else both would forget it, and the lease would shrink to the MCLT";
 }
 
 // ---- Two of ours that don't agree at all ----------------------------------------------------------------------------
