@@ -72,24 +72,22 @@ bool isHeldBy(const Lease4 &row, const failover_client &client) {
 }
 
 // The partner has given the lease; a row of this client's that is newer was given here meanwhile and stays.
-void put(const failover_lease &lease, SubnetID subnet) {
-    uint32_t lifetime = lifetimeOf(lease);
-    if (lifetime == 0) {
-        return;
-    }
+// False: another thread has added or removed the row meanwhile.
+bool tryPut(const failover_lease &lease, SubnetID subnet, uint32_t lifetime) {
     LeaseMgr &leases = LeaseMgrFactory::instance();
     Lease4Ptr existing = leases.getLease4(IOAddress(lease.address));
     if (!existing) {
         Lease4Ptr row(new Lease4(IOAddress(lease.address), hwaddrOf(lease.client), clientIdOf(lease.client), lifetime,
                                  lease.cltt, subnet));
-        if (leases.addLease(row)) {
-            count(subnet, "assigned-addresses", 1);
+        if (!leases.addLease(row)) {
+            return false;
         }
-        return;
+        count(subnet, "assigned-addresses", 1);
+        return true;
     }
     bool same = isHeldBy(*existing, lease.client);
     if (same && existing->state_ == Lease::STATE_DEFAULT && existing->cltt_ > lease.cltt) {
-        return;
+        return true;
     }
     Lease4Ptr row(new Lease4(*existing));
     Lease::syncCurrentExpirationTime(*existing, *row);
@@ -100,33 +98,55 @@ void put(const failover_lease &lease, SubnetID subnet) {
     row->state_ = Lease::STATE_DEFAULT;
     row->subnet_id_ = subnet;
     if (!same) {
-        queueNCR(isc::dhcp_ddns::CHG_REMOVE, existing);
         row->hostname_.clear();
         row->fqdn_fwd_ = row->fqdn_rev_ = false;
         row->setContext(isc::data::ConstElementPtr());
     }
-    leases.updateLease4(row);
+    try {
+        leases.updateLease4(row);
+    } catch (const NoSuchLease &) {
+        return false;
+    }
+    if (!same) {
+        queueNCR(isc::dhcp_ddns::CHG_REMOVE, existing);
+    }
     countRemoved(*existing);
     count(subnet, "assigned-addresses", 1);
+    return true;
 }
 
-// Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest.
-void dropOlderRows(const failover_lease &lease, const std::set<SubnetID> &network) {
-    Lease4Collection rows = rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network);
-    for (const Lease4Ptr &row : rows) {
-        if (row->addr_ != IOAddress(lease.address) && row->cltt_ <= lease.cltt) {
-            removeRow(row);
-        }
+void put(const failover_lease &lease, SubnetID subnet) {
+    uint32_t lifetime = lifetimeOf(lease);
+    bool done = lifetime == 0;
+    for (int attempts = 0; !done && attempts < 100; attempts++) {
+        done = tryPut(lease, subnet, lifetime);
+    }
+    if (!done) {
+        isc_throw(isc::Unexpected, "other threads change its row all the time");
     }
 }
 
-bool hasNewerRow(const failover_lease &lease, const std::set<SubnetID> &network) {
+// Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest, and
+// of two that were given within a second the one that ends later.
+bool isNewer(const Lease4 &row, const failover_lease &lease) {
+    return row.cltt_ != lease.cltt ? row.cltt_ > lease.cltt : toLease(row).ends > lease.ends;
+}
+
+void putLatest(const failover_lease &lease, SubnetID subnet, const std::set<SubnetID> &network) {
+    Lease4Collection older;
     for (const Lease4Ptr &row : rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network)) {
-        if (row->addr_ != IOAddress(lease.address) && row->cltt_ > lease.cltt) {
-            return true;
+        if (row->addr_ == IOAddress(lease.address)) {
+            continue;
         }
+        if (isNewer(*row, lease)) {
+            return;
+        }
+        older.push_back(row);
     }
-    return false;
+    put(lease, subnet);
+    for (const Lease4Ptr &row : older) {
+        removeRow(row);
+    }
 }
 
 void remove(const failover_lease &lease) {
@@ -186,9 +206,8 @@ void applyChange(const failover_lease_change &change, SubnetID subnet, const std
     try {
         if (change.type == FAILOVER_LEASE_REMOVE) {
             remove(change.lease);
-        } else if (!hasNewerRow(change.lease, network)) {
-            put(change.lease, subnet);
-            dropOlderRows(change.lease, network);
+        } else {
+            putLatest(change.lease, subnet, network);
         }
     } catch (const std::exception &error) {
         LOG_ERROR(logger, FAILOVER_LEASE_FAILED).arg(IOAddress(change.lease.address).toText()).arg(error.what());

@@ -91,7 +91,10 @@ def kea_config(self_path, subnets=None, shared_networks=None, hooks=(), threads=
                             for path, parameters in [*libraries, *hooks]],
         "subnet4": list(subnets) + ([MARKER_SUBNET] if marker else []),
         "shared-networks": [{"name": name, "subnet4": members} for name, members in (shared_networks or {}).items()],
+        # Of a query that it drops as a second one of its client Kea 2.2 writes at DEBUG what the first one holds, which
+        # another thread is changing, and crashes.
         "loggers": [{"name": "kea-dhcp4", "severity": severity, "debuglevel": 99, **output},
+                    {"name": "kea-dhcp4.bad-packets", "severity": "INFO", **output},
                     {"name": "kea-dhcp4.failover-hooks", "severity": "DEBUG", "debuglevel": 99, **output}],
     }
     return {"Dhcp4": merged(config, hyphenated(options))}
