@@ -22,12 +22,27 @@ enum failover_owner balance_from_wire(const struct failover *f, enum failover_bi
     return (status == FAILOVER_FREE) == f->peer.wire_primary ? FAILOVER_MINE : FAILOVER_PARTNERS;
 }
 
+/* Those that the database has as nobody's. */
+static void take_recorded(struct failover *f, enum failover_owner owner) {
+    struct table *t = &f->table;
+    for (uint32_t i = 0; i < t->entry_count; i++) {
+        if (table_is_recorded(t, i) && table_owner(t, i) == FAILOVER_NOBODY) {
+            struct entry *e = table_at(t, i);
+            table_unlink(t, e);
+            e->owner = (uint8_t)owner;
+            table_link(t, e, core_sure_now(f));
+            core_store_entry(f, e);
+        }
+    }
+}
+
 void balance_take_ownership(struct failover *f) {
     if (f->record.default_owner != FAILOVER_NOBODY) {
         return;
     }
     enum failover_owner owner = f->config.role == FAILOVER_PRIMARY ? FAILOVER_MINE : FAILOVER_PARTNERS;
     f->record.default_owner = owner;
+    take_recorded(f, owner);
     table_take_nobodys(&f->table, owner);
     core_store(f);
     balance_run(f, BALANCE_ON_ENTRY);
@@ -107,7 +122,7 @@ static uint32_t balance_pool(struct failover *f, struct pool *p) {
 }
 
 static bool may_balance(const struct failover *f) {
-    return f->state == FAILOVER_NORMAL && f->peer.link != NULL && f->peer.state_known;
+    return f->state == FAILOVER_NORMAL && f->peer.state_known;
 }
 
 uint32_t balance_run(struct failover *f, enum balance_occasion occasion) {
@@ -151,8 +166,8 @@ void balance_poolresp_received(struct failover *f, uint32_t given) {
 }
 
 void balance_affinity(struct failover *f, struct entry *e) {
-    if (!may_balance(f) || !f->peer.wire_primary || e->owner != FAILOVER_MINE || e->reserved ||
-        !belongs_to_partner(f, e)) {
+    /* What has come free is the acting primary's: the other one never gets further than this. */
+    if (!may_balance(f) || e->owner != FAILOVER_MINE || e->reserved || !belongs_to_partner(f, e)) {
         return;
     }
     struct division d = divide(f, table_pool_of(&f->table, e));
@@ -174,13 +189,15 @@ static int64_t age(const struct failover *f, const struct list *l) {
         return 0;
     }
     int64_t seconds = f->now.wall - table_starts(&f->table, l->head);
-    return seconds < 0 ? 0 : seconds * 1000 * f->config.max_lease_misbalance / 100;
+    return seconds * 1000 * f->config.max_lease_misbalance / 100;
 }
 
 static int64_t pool_deadline(const struct failover *f, const struct pool *p) {
     int64_t delay = time_min(2 * age(f, &p->free[FAILOVER_MINE]), age(f, &p->free[FAILOVER_PARTNERS]));
     delay = time_min(delay, (int64_t)f->config.max_balance * 1000);
-    return time_max(f->now.mono + delay, p->balanced + (int64_t)f->config.min_balance * 1000) + jitter(f);
+    /* Without any least time a pool would be balanced again and again in one moment. */
+    int64_t least = time_max((int64_t)f->config.min_balance * 1000, 1000);
+    return time_max(f->now.mono + delay, p->balanced + least) + jitter(f);
 }
 
 void balance_note_change(struct failover *f, const struct pool *p) {

@@ -161,6 +161,11 @@ bool table_is_recorded(const struct table *t, uint32_t index) {
     return s->flags & HAS_ENTRY ? entry_of(t, s->record)->recorded : (s->flags & RECORDED) != 0;
 }
 
+enum failover_owner table_owner(const struct table *t, uint32_t index) {
+    const struct slot *s = &t->slots[index];
+    return (enum failover_owner)(s->flags & HAS_ENTRY ? entry_of(t, s->record)->owner : s->flags & OWNER);
+}
+
 int64_t table_starts(const struct table *t, uint32_t index) {
     const struct slot *s = &t->slots[index];
     return s->flags & HAS_ENTRY ? entry_of(t, s->record)->starts : s->record;
@@ -594,13 +599,6 @@ bool entry_is_client(const struct entry *e, const struct failover_client *client
     const struct client_bytes *c = e->client;
     return c != NULL && same_client(c->bytes + c->hardware_length, c->id_length, client->id, client->id_length,
                                     c->bytes, c->hardware_length, client->hardware, client->hardware_length);
-}
-
-bool entry_is_exactly(const struct entry *e, const struct failover_client *client) {
-    const struct client_bytes *c = e->client;
-    return c != NULL && c->hardware_length == client->hardware_length && c->id_length == client->id_length &&
-           memcmp(c->bytes, client->hardware, c->hardware_length) == 0 &&
-           memcmp(c->bytes + c->hardware_length, client->id, c->id_length) == 0;
 }
 
 void entry_get(const struct table *t, const struct entry *e, struct failover_binding *binding) {

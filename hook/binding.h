@@ -117,8 +117,9 @@ void table_free(struct table *t);
 
 /* The entry of the address with that index; a plain one has one from now on. Memory for it is a matter of course. */
 struct entry *table_at(struct table *t, uint32_t index);
-/* Without an entry for a plain one: has it a record in the database, and an entry? */
+/* Without an entry for a plain one: has it a record in the database, whose is it, and has it an entry? */
 bool table_is_recorded(const struct table *t, uint32_t index);
+enum failover_owner table_owner(const struct table *t, uint32_t index);
 bool table_has_entry(const struct table *t, uint32_t index);
 int64_t table_starts(const struct table *t, uint32_t index);
 /* The index behind this one in a list of free addresses. */
@@ -161,8 +162,6 @@ bool entry_set_client(struct entry *e, const struct failover_client *client);
 /* All zero if there is none. */
 void entry_get_client(const struct entry *e, struct failover_client *client);
 bool entry_is_client(const struct entry *e, const struct failover_client *client);
-/* The same client, and by the same hardware address and identifier. */
-bool entry_is_exactly(const struct entry *e, const struct failover_client *client);
 
 void entry_get(const struct table *t, const struct entry *e, struct failover_binding *binding);
 

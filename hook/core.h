@@ -40,7 +40,7 @@ struct outgoing {
 struct peer {
     struct connection connections[CONNECTIONS_MAX];
     struct connection *link; /* null: none */
-    bool state_known;        /* STATE was received on this link */
+    bool state_known;        /* STATE was received on this link; false without one */
     bool announced;          /* STATE was sent on this link, or is about to be */
     bool withdrawn;          /* the link goes, lest the partner hears a state that breaks it */
     bool dialling;
@@ -161,6 +161,12 @@ struct address_text {
     char text[16];
 };
 struct address_text address_text(uint32_t address);
+/* The hardware address of a client, or its identifier where it has none, in hexadecimal; the first bytes of a long one. */
+#define CLIENT_TEXT_BYTES 20
+struct client_text {
+    char text[3 * CLIENT_TEXT_BYTES];
+};
+struct client_text client_text(const struct failover_client *client);
 /* Every entry point sets the clock first; a jump of the wall clock is seen here. */
 void core_set_clock(struct failover *f, struct failover_clock now);
 /* Seconds by which the partner's clock was off ours when it was last measured, either way. */

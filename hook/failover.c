@@ -82,6 +82,17 @@ struct address_text address_text(uint32_t a) {
     return t;
 }
 
+struct client_text client_text(const struct failover_client *c) {
+    bool has_hardware = c->hardware_length > 1; /* the first is its type */
+    const uint8_t *bytes = has_hardware ? c->hardware + 1 : c->id;
+    size_t length = has_hardware ? c->hardware_length - 1u : c->id_length;
+    struct client_text t = {{0}};
+    for (size_t i = 0; i < length && i < CLIENT_TEXT_BYTES; i++) {
+        snprintf(t.text + strlen(t.text), sizeof(t.text) - strlen(t.text), i == 0 ? "%02x" : ":%02x", bytes[i]);
+    }
+    return t;
+}
+
 /* What the partner says may stand in a log line, but may not break it. */
 void core_log(struct failover *f, enum failover_severity severity, const char *format, ...) {
     char text[768];
@@ -165,7 +176,7 @@ int64_t core_mono_of(const struct failover *f, int64_t wall) {
     if (wall == FAILOVER_TIME_INFINITE) {
         return INT64_MAX;
     }
-    int64_t left = wall - core_sure_now(f);
+    int64_t left = time_add(wall, -core_sure_now(f));
     return left <= 0 ? f->now.mono : left > INT64_MAX / 2000 ? INT64_MAX : f->now.mono + left * 1000;
 }
 
@@ -576,8 +587,10 @@ void failover_adopt(struct failover *f, const struct failover_lease *lease, stru
     if (is_news(f, e, lease)) {
         if (e->status == FAILOVER_ACTIVE && !same && e->ends > now.wall) {
             f->counters.clashes++;
-            core_log(f, FAILOVER_WARN, "clash: Kea's lease of %s is another client's than the failover database says",
-                     address_text(lease->address).text);
+            struct failover_client known;
+            entry_get_client(e, &known);
+            core_log(f, FAILOVER_WARN, "clash: %s is bound to %s in Kea's database and to %s in the failover database",
+                     address_text(lease->address).text, client_text(&lease->client).text, client_text(&known).text);
         }
         take_lease(f, e, lease);
     } else if (same) {

@@ -14,9 +14,9 @@
 enum new_client { NOBODY_NEW, OWN, OWN_THEN_PARTNERS };
 enum renewal { NO_RENEWAL, ANY_CLIENT, ONCE };
 enum lease_end { UNHEARD, TELL, REWIND, HOLD };
-enum lifetime { NONE, MCLT_RULE, LEFT_PLUS_MCLT, FOR_MCLT, CONFIGURED };
+enum lifetime { MCLT_RULE, LEFT_PLUS_MCLT, FOR_MCLT, FULL };
 
-/* Section 2 of the design. A new client's lifetime is the MCLT rule's, which is the MCLT, but for CONFIGURED. */
+/* Section 2 of the design. A new client's lifetime is the MCLT rule's, which is the MCLT, but for FULL. */
 struct lease_rule {
     enum new_client new_client;
     enum renewal renewal;
@@ -27,32 +27,29 @@ struct lease_rule {
 /* clang-format off */
 static const struct lease_rule rules[FAILOVER_STATES] = {
     /*                                        new client         renewal      RELEASE  lifetime */
-    [FAILOVER_STARTUP]                    = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
+    [FAILOVER_STARTUP]                    = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
     [FAILOVER_NORMAL]                     = {OWN,               ANY_CLIENT,  TELL,    MCLT_RULE},
     [FAILOVER_COMMUNICATIONS_INTERRUPTED] = {OWN,               ANY_CLIENT,  REWIND,  MCLT_RULE}, /* extend, or linked */
     [FAILOVER_PARTNER_DOWN]               = {OWN_THEN_PARTNERS, ANY_CLIENT,  TELL,    FOR_MCLT},
-    [FAILOVER_RECOVER]                    = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
-    [FAILOVER_RECOVER_WAIT]               = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
+    [FAILOVER_RECOVER]                    = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
+    [FAILOVER_RECOVER_WAIT]               = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
     [FAILOVER_RECOVER_DONE]               = {NOBODY_NEW,        ANY_CLIENT,  UNHEARD, MCLT_RULE},
-    [FAILOVER_POTENTIAL_CONFLICT]         = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
-    [FAILOVER_CONFLICT_DONE]              = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
+    [FAILOVER_POTENTIAL_CONFLICT]         = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
+    [FAILOVER_CONFLICT_DONE]              = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
     [FAILOVER_RESOLUTION_INTERRUPTED]     = {NOBODY_NEW,        ANY_CLIENT,  UNHEARD, MCLT_RULE},
-    [FAILOVER_SHUTDOWN]                   = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
-    [FAILOVER_PAUSED]                     = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD, NONE},
+    [FAILOVER_SHUTDOWN]                   = {NOBODY_NEW,        NO_RENEWAL,  UNHEARD},
 };
 static const struct lease_rule interrupted_replace = {OWN, ONCE, HOLD, LEFT_PLUS_MCLT};
-static const struct lease_rule partner_down_full   = {OWN_THEN_PARTNERS, ANY_CLIENT, TELL, MCLT_RULE};
-static const struct lease_rule partner_down_lifted = {OWN_THEN_PARTNERS, ANY_CLIENT, TELL, CONFIGURED};
+static const struct lease_rule partner_down_full   = {OWN_THEN_PARTNERS, ANY_CLIENT, TELL, FULL};
 /* clang-format on */
 
 static bool linked(const struct failover *f) {
-    return f->peer.link != NULL && f->peer.state_known;
+    return f->peer.state_known;
 }
 
-/* STOS + MCLT: from then on the partner's free addresses are taken too (rule 5). */
+/* STOS + MCLT: from then on the partner's free addresses are taken too in PARTNER-DOWN (rule 5). */
 static bool partners_time_is_over(const struct failover *f) {
-    return f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing &&
-           core_sure_now(f) >= time_add(f->record.stos, core_wait_mclt(f));
+    return core_sure_now(f) >= time_add(f->record.stos, core_wait_mclt(f));
 }
 
 static const struct lease_rule *rule_in_force(const struct failover *f) {
@@ -60,11 +57,11 @@ static const struct lease_rule *rule_in_force(const struct failover *f) {
     if (interrupted && f->config.interrupted_leases == FAILOVER_REPLACE) {
         return &interrupted_replace;
     }
-    if (f->state == FAILOVER_PARTNER_DOWN && f->requests.closing) {
+    if (f->requests.closing) {
         return &rules[FAILOVER_NORMAL]; /* the partner serves as soon as it has heard of the rest */
     }
     if (f->state == FAILOVER_PARTNER_DOWN && f->config.partner_down_full) {
-        return partners_time_is_over(f) ? &partner_down_lifted : &partner_down_full;
+        return &partner_down_full;
     }
     if (f->state == FAILOVER_RECOVER_DONE && f->record.partner_state == FAILOVER_PARTNER_DOWN) {
         /* It may give on at its end what was leased in its PARTNER-DOWN (rule 5), until it knows us to serve. */
@@ -74,7 +71,7 @@ static const struct lease_rule *rule_in_force(const struct failover *f) {
 }
 
 static bool is_silent(const struct lease_rule *rule) {
-    return rule->new_client == NOBODY_NEW && rule->renewal == NO_RENEWAL;
+    return rule->renewal == NO_RENEWAL;
 }
 
 /* ---- May this client have this address? -------------------------------------------------------------------------- */
@@ -184,15 +181,15 @@ static int64_t end_of_grant(const struct failover *f, const struct entry *e, con
     int64_t desired = desired_end(f, ask->desired);
     int64_t lid = time_add(time_max(renewal ? e->acked : 0, now), mclt);
     switch (rule_in_force(f)->lifetime) {
-    case CONFIGURED:
-        return desired;
+    case FULL:
+        return partners_time_is_over(f) ? desired : time_min(desired, lid);
     case FOR_MCLT:
         return time_min(desired, now + mclt);
     case LEFT_PLUS_MCLT:
-        if (renewal && desired > now + mclt) {
+        if (desired > now + mclt) {
             return time_min(time_add(time_max(e->given, now), mclt), lid);
         }
-        return time_min(desired, now + mclt);
+        return desired;
     default:
         return time_min(desired, lid);
     }
@@ -202,9 +199,8 @@ static uint32_t lifetime_until(const struct failover *f, int64_t end) {
     if (end == FAILOVER_TIME_INFINITE) {
         return FAILOVER_LIFETIME_INFINITE;
     }
-    int64_t left = end - f->now.wall;
     /* One short of infinite: it has an end. */
-    return left < 1 ? 1 : left >= FAILOVER_LIFETIME_INFINITE ? FAILOVER_LIFETIME_INFINITE - 1 : (uint32_t)left;
+    return (uint32_t)time_min(time_max(end - f->now.wall, 1), FAILOVER_LIFETIME_INFINITE - 1);
 }
 
 static uint32_t lifetime(const struct failover *f, const struct entry *e, const struct failover_ask *ask) {
@@ -272,8 +268,7 @@ enum failover_verdict failover_on_request(struct failover *f, const struct failo
     if (may_have(f, e, ask, why)) {
         return FAILOVER_GO_ON;
     }
-    bool holds = e->status == FAILOVER_ACTIVE && entry_is_client(e, ask->client);
-    if (rule->new_client == NOBODY_NEW && !holds) {
+    if (rule->new_client == NOBODY_NEW) {
         return silent_state(f, why);
     }
     bool unknown_here = e->status == FAILOVER_FREE && !e->reserved && !ask->selects_us;
@@ -281,7 +276,7 @@ enum failover_verdict failover_on_request(struct failover *f, const struct failo
         f->counters.queries_silent++;
         return FAILOVER_SILENCE;
     }
-    if (holds) {
+    if (e->status == FAILOVER_ACTIVE && entry_is_client(e, ask->client)) {
         f->counters.renewals_refused++;
     }
     return refuse(f);
@@ -294,7 +289,7 @@ static uint64_t hash_of(const uint8_t *bytes, size_t length) {
     for (size_t i = 0; i < length; i++) {
         hash = (hash ^ bytes[i]) * 1099511628211u;
     }
-    return hash == 0 ? 1 : hash;
+    return hash;
 }
 
 /* How long (ms) this client has been asking without a pause of more than a minute. */
@@ -311,10 +306,7 @@ void lease_rules_partner_answered(struct failover *f, const struct failover_clie
     bool has_id = client->id_length > 0;
     uint64_t hash =
         has_id ? hash_of(client->id, client->id_length) : hash_of(client->hardware + 1, client->hardware_length - 1u);
-    struct waiting_client *w = &f->balanced[hash % WAITING_CLIENTS];
-    if (w->hash == hash) {
-        w->hash = 0;
-    }
+    f->balanced[hash % WAITING_CLIENTS].hash = 0;
 }
 
 static bool partner_has_free(struct failover *f, const struct failover_discover *d) {
@@ -339,7 +331,7 @@ uint8_t lease_rules_bucket(const struct entry *e) {
     if (c->id_length > 0) {
         return failover_hash(c->bytes + c->hardware_length, c->id_length);
     }
-    return c->hardware_length < 2 ? 0 : failover_hash(c->bytes + 1, c->hardware_length - 1u);
+    return failover_hash(c->bytes + 1, c->hardware_length - 1u);
 }
 
 /* 5.3, 9.8.2: in NORMAL, and only while linked, each answers its own buckets; nobody waits for ever. */
@@ -363,7 +355,7 @@ enum failover_verdict failover_on_discover(struct failover *f, const struct fail
     if (rule_in_force(f)->new_client == NOBODY_NEW) {
         return silent_state(f, why);
     }
-    const struct entry *e = d->reserved == 0 ? NULL : table_find(&f->table, d->reserved);
+    const struct entry *e = table_find(&f->table, d->reserved);
     struct failover_ask ask = {.client = d->client, .address = d->reserved, .reserved = true};
     if (e != NULL && !may_have(f, e, &ask, why)) {
         /* Decision 4: never another address; and Kea 2.2 to 3.0 crash if a reserved one is refused later. */
@@ -477,7 +469,7 @@ bool failover_bound(struct failover *f, const struct failover_ask *ask, int64_t 
     bool renewal = e->status != FAILOVER_FREE; /* or a lease that has just ended and goes on */
     core_change(f, e);
     /* The same client may come with another hardware address or identifier than before. */
-    bool known = entry_is_exactly(e, ask->client) || entry_set_client(e, ask->client);
+    bool known = entry_set_client(e, ask->client);
     if (!renewal && !known) {
         core_changed(f, e, QUIET);
         return false;
@@ -554,8 +546,7 @@ static bool may_expire(const struct failover *f) {
 
 /* A lease that this server alone knows, on an address that was its own (3.4). */
 static bool is_rewindable(const struct failover *f, const struct entry *e) {
-    return rule_in_force(f)->lease_end == REWIND && !linked(f) && !e->update_sent && !e->made_partner_down &&
-           e->status != FAILOVER_RESET;
+    return rule_in_force(f)->lease_end == REWIND && !e->update_sent && e->status != FAILOVER_RESET;
 }
 
 int64_t lease_rules_wait_over(const struct failover *f, const struct entry *e) {
@@ -571,8 +562,7 @@ int64_t lease_rules_wait_over(const struct failover *f, const struct entry *e) {
 int64_t lease_rules_due(const struct failover *f, const struct entry *e) {
     bool partner_down = f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing;
     if (e->status == FAILOVER_ACTIVE) {
-        /* Its last second is its client's, as Kea has it too. */
-        return may_expire(f) ? time_add(e->ends, 1) : INT64_MAX;
+        return may_expire(f) ? e->ends : INT64_MAX;
     }
     if (e->status == FAILOVER_FREE) {
         return e->listed || e->reserved ? INT64_MAX : e->ends; /* whatever the clock has been doing since */

@@ -102,7 +102,7 @@ struct failover_bytes {
     uint16_t length;
 };
 
-/* One message. Only the options whose bit is set in `present` mean anything. */
+/* One message. Only the options whose bit is set in `present` mean anything; the others of a decoded one are zero. */
 struct failover_message {
     uint8_t type;
     uint32_t time; /* the sender's clock at sending, Unix seconds */

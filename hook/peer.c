@@ -726,7 +726,10 @@ void peer_tick(struct failover *f) {
         struct connection *c = &p->connections[i];
         if (c->phase == CONNECTION_OPEN && f->now.mono - c->opened >= HANDSHAKE_MS) {
             close_connection(f, c);
-            say_refused(f, "the partner accepts connections but doesn't complete CONNECT");
+            say_refused(f, f->config.role == FAILOVER_PRIMARY
+                               ? "the partner accepts connections but doesn't complete CONNECT"
+                               : "the partner accepts connections but doesn't complete CONNECT, which is the primary's "
+                                 "to send: both servers may be configured as secondary");
         }
     }
     if (p->link != NULL && f->now.mono - p->last_received >= (int64_t)f->config.max_response_delay * 1000) {

@@ -193,7 +193,7 @@ void state_act_as_primary(struct failover *f) {
 /* ---- Announcing -------------------------------------------------------------------------------------------------- */
 
 enum failover_state state_to_show(const struct failover *f) {
-    return f->state == ST ? f->record.state : f->state;
+    return f->record.state; /* in STARTUP the one from before */
 }
 
 /*
@@ -216,7 +216,7 @@ static bool breaks_dhcpd(enum failover_state show, enum failover_state theirs) {
 static bool waits_for_dhcpd(const struct failover *f, enum failover_state show) {
     enum failover_state theirs = f->record.partner_state;
     bool nothing_known = theirs == FAILOVER_UNKNOWN && !f->peer.wire_primary; /* only a primary is in CONFLICT-DONE */
-    return show == PC || show == RI || show == CD || theirs == PC || theirs == CD || nothing_known;
+    return show == RI || show == CD || theirs == PC || theirs == CD || nothing_known;
 }
 
 void state_announce(struct failover *f) {
@@ -227,7 +227,7 @@ void state_announce(struct failover *f) {
     if (!f->peer.partner_is_ours && !f->peer.state_known && waits_for_dhcpd(f, show)) {
         return;
     }
-    if (!f->peer.partner_is_ours && f->peer.state_known && breaks_dhcpd(show, f->record.partner_state)) {
+    if (!f->peer.partner_is_ours && breaks_dhcpd(show, f->record.partner_state)) {
         core_log(f, FAILOVER_WARN, "the partner in %s must not see %s: the connection is given up for now",
                  failover_state_name(f->record.partner_state), failover_state_name(show));
         f->peer.withdrawn = true;
@@ -247,7 +247,7 @@ void state_announce(struct failover *f) {
 /* ---- Entering a state -------------------------------------------------------------------------------------------- */
 
 static bool linked(const struct failover *f) {
-    return f->peer.link != NULL && f->peer.state_known;
+    return f->peer.state_known;
 }
 
 /* The last moment at which this server can have served, seen from a state that doesn't (design, rule 8). */
@@ -387,9 +387,7 @@ static enum failover_state decide(struct failover *f, enum failover_state from, 
         }
         return f->peer.wire_primary ? CD : from;
     case CONFLICT_TURN:
-        if (!f->peer.wire_primary) {
-            update_ask(f, FAILOVER_UPDREQ);
-        }
+        update_ask(f, FAILOVER_UPDREQ); /* the acting primary has */
         return from;
     case LET_DHCPD_ASK:
         return f->peer.partner_is_ours || f->first_contact || f->requests.partner_asked ? from : CI;
@@ -431,9 +429,6 @@ static void resume(struct failover *f) {
     if (f->state == RE) {
         enter_recover(f);
     }
-    if (f->state == PC) {
-        enter_potential_conflict(f);
-    }
 }
 
 static bool ends_startup(enum state_event event) {
@@ -451,7 +446,7 @@ void state_event(struct failover *f, enum state_event event) {
     if (f->state == ST && !ends_startup(event)) {
         return;
     }
-    if (f->state == ST && event == EVENT_STARTUP_OVER && state_serves(from)) {
+    if (event == EVENT_STARTUP_OVER && state_serves(from)) {
         warn_of_start_alone(f);
     }
     if (row->next == UNEXPECTED) {
@@ -479,7 +474,7 @@ static enum failover_state from_wire(uint8_t number) {
 /* Neither server has a record: dhcpd can't say so, its RECOVER (or RECOVER-DONE, if it was faster) is taken for it. */
 static void note_first_contact(struct failover *f) {
     bool no_record = f->record.default_owner == FAILOVER_NOBODY && f->record.last_served == 0;
-    if (f->record.state != RE || !no_record) {
+    if (!no_record) {
         return;
     }
     enum failover_state theirs = f->record.partner_state;
@@ -487,17 +482,8 @@ static void note_first_contact(struct failover *f) {
     f->first_contact = f->first_contact || first;
 }
 
-/* A dhcpd doesn't say so, but nothing else brings it to RECOVER from a state in which it served beside us. */
-static bool partner_forgot(const struct failover *f, enum failover_state theirs, enum failover_state before) {
-    if (theirs != RE) {
-        return false;
-    }
-    return f->peer.partner_is_ours ? f->peer.partner_has_no_record
-                                   : (before == NO || before == CI) && state_to_show(f) != PD;
-}
-
 static void take_state(struct failover *f, const struct failover_message *m) {
-    enum failover_state theirs = from_wire(m->server_state), before = f->record.partner_state;
+    enum failover_state theirs = from_wire(m->server_state);
     int64_t stos = failover_has(m, FAILOVER_OPT_START_TIME_OF_STATE) ? m->start_time_of_state : f->now.wall;
     bool startup = (m->server_flags & FAILOVER_SERVER_FLAG_STARTUP) != 0;
     if (theirs != f->record.partner_state || stos != f->record.partner_stos) {
@@ -509,7 +495,7 @@ static void take_state(struct failover *f, const struct failover_message *m) {
     }
     f->peer.state_known = true;
     note_first_contact(f);
-    if (partner_forgot(f, theirs, before)) {
+    if (theirs == RE && f->peer.partner_has_no_record) { /* only ours says so */
         update_partner_forgot(f);
     }
     if (f->state == SH && theirs == PD) {
@@ -530,6 +516,9 @@ void state_received(struct failover *f, const struct failover_message *m) {
     if (!f->peer.announced) {
         state_announce(f);
     }
+    if (f->state == NO) {
+        ask_if_nobodys(f); /* it was forced to NORMAL alone */
+    }
 }
 
 /* ---- Startup and time -------------------------------------------------------------------------------------------- */
@@ -540,6 +529,9 @@ void state_startup(struct failover *f) {
         f->record.state = (enum failover_state)row->next;
         f->record.stos = f->now.wall;
     }
+    /* The state from before may be RECOVER, after SHUTDOWN: what an earlier RECOVER of this process found is over. */
+    f->recover_served = last_served(f, f->state);
+    f->first_contact = false;
     f->state = ST;
     f->entered = f->now.mono;
     f->startup_over = f->now.mono + (int64_t)f->config.startup_delay * 1000;
@@ -547,12 +539,10 @@ void state_startup(struct failover *f) {
     bool on_disk = f->record.process[0] != '\0' && f->record.state == f->restored;
     core_store(f);
     f->state_stored = on_disk ? 0 : f->sequence;
-    core_reschedule_all(f);
 }
 
 int64_t state_wait_over(const struct failover *f) {
-    bool waits = f->state == RW || f->state == RE;
-    return waits ? time_add(f->recover_served, core_wait_mclt(f)) : INT64_MAX;
+    return time_add(f->recover_served, core_wait_mclt(f));
 }
 
 int64_t state_auto_partner_down(const struct failover *f) {
@@ -592,8 +582,8 @@ void state_tick(struct failover *f) {
     if (state_auto_partner_down(f) <= f->now.mono) {
         state_event(f, EVENT_AUTO_PARTNER_DOWN);
     }
-    if (f->requests.closing && f->requests.outstanding == 0) {
-        state_event(f, (enum state_event)RD);
+    if (f->requests.closing) {
+        state_event(f, (enum state_event)RD); /* once more: has it acknowledged everything? */
     }
     if (f->shutdown_close <= f->now.mono) {
         f->shutdown_close = INT64_MAX;
@@ -603,19 +593,20 @@ void state_tick(struct failover *f) {
     remind(f);
 }
 
-int64_t state_deadline(const struct failover *f) {
-    int64_t deadline = time_min(state_auto_partner_down(f), f->shutdown_close);
+/* What the state itself waits for. */
+static int64_t due_by_state(const struct failover *f) {
     if (f->state == ST) {
-        deadline = time_min(deadline, f->startup_over);
+        return f->startup_over;
     }
     if (f->state == RW) {
-        deadline = time_min(deadline, core_mono_of(f, state_wait_over(f)));
-    }
-    if (state_serves(f->state)) {
-        deadline = time_min(deadline, f->next_served);
+        return core_mono_of(f, state_wait_over(f));
     }
     if (f->state == RE && !linked(f)) {
-        deadline = time_min(deadline, f->next_reminder);
+        return f->next_reminder;
     }
-    return deadline;
+    return state_serves(f->state) ? f->next_served : INT64_MAX;
+}
+
+int64_t state_deadline(const struct failover *f) {
+    return time_min(due_by_state(f), time_min(state_auto_partner_down(f), f->shutdown_close));
 }

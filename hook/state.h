@@ -56,8 +56,9 @@ void state_startup(struct failover *f);
 void state_tick(struct failover *f);
 int64_t state_deadline(const struct failover *f);
 
-/* When RECOVER-WAIT ends, and auto-partner-down strikes: wall seconds and monotonic ms; INT64_MAX: not pending. */
+/* In RECOVER and RECOVER-WAIT: the wall time at which RECOVER-WAIT ends. */
 int64_t state_wait_over(const struct failover *f);
+/* The monotonic ms at which auto-partner-down strikes; INT64_MAX: not pending. */
 int64_t state_auto_partner_down(const struct failover *f);
 
 /* Does a server in this state answer clients at all? For last_served. */

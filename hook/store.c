@@ -145,14 +145,14 @@ static const char schema[] =
     " skew INTEGER NOT NULL, acting_primary TEXT NOT NULL, acting_since INTEGER NOT NULL,"
     " link_held_down INTEGER NOT NULL, epoch INTEGER NOT NULL, default_owner TEXT NOT NULL,"
     " last_served INTEGER NOT NULL, last_granted INTEGER NOT NULL, last_heard INTEGER NOT NULL, hba BLOB,"
-    " process TEXT NOT NULL) WITHOUT ROWID;"
+    " process TEXT NOT NULL, sum INTEGER) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS binding ("
     " relationship TEXT NOT NULL, address INTEGER NOT NULL, status TEXT NOT NULL, owner TEXT NOT NULL,"
     " starts INTEGER NOT NULL, ends INTEGER NOT NULL, given INTEGER NOT NULL, cltt INTEGER NOT NULL,"
     " sent INTEGER NOT NULL, acked INTEGER NOT NULL, received INTEGER NOT NULL, xid INTEGER NOT NULL,"
     " extended_epoch INTEGER NOT NULL, ip_flags INTEGER NOT NULL, update_due INTEGER NOT NULL,"
     " update_sent INTEGER NOT NULL, state_sent INTEGER NOT NULL, granted_here INTEGER NOT NULL,"
-    " made_partner_down INTEGER NOT NULL, hardware BLOB NOT NULL, client_id BLOB NOT NULL,"
+    " made_partner_down INTEGER NOT NULL, hardware BLOB NOT NULL, client_id BLOB NOT NULL, sum INTEGER,"
     " PRIMARY KEY (relationship, address)) WITHOUT ROWID;"
     /* For people: dotted addresses, hexadecimal clients. */
     "CREATE VIEW IF NOT EXISTS bindings AS SELECT relationship,"
@@ -161,6 +161,11 @@ static const char schema[] =
     " status, owner, datetime(ends, 'unixepoch') AS ends, hex(hardware) AS hardware, hex(client_id) AS client_id,"
     " update_due FROM binding;"
     "COMMIT;";
+
+static const char add_sums[] = "BEGIN IMMEDIATE;"
+                               "ALTER TABLE relationship ADD COLUMN sum INTEGER;"
+                               "ALTER TABLE binding ADD COLUMN sum INTEGER;"
+                               "COMMIT;";
 
 #define RECORD_COLUMNS                                                                                                 \
     "state, stos, partner_state, partner_stos, mclt, mclt_before, mclt_taken, skew, acting_primary, acting_since, "    \
@@ -180,6 +185,28 @@ static bool run(sqlite3 *db, const char *sql) {
     return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
 
+/* sum_of(value, ...), for SQL: FNV-1a over the values as texts or blobs, their types and lengths. SQLite notices when a page
+ * is no page any more, but not when a byte of a value is another one. */
+static void sum_of(sqlite3_context *context, int count, sqlite3_value **values) {
+    uint64_t sum = 0xcbf29ce484222325u;
+    for (int i = 0; i < count; i++) {
+        uint64_t type = (uint64_t)sqlite3_value_type(values[i]);
+        const uint8_t *bytes = sqlite3_value_blob(values[i]);
+        int length = sqlite3_value_bytes(values[i]);
+        for (int j = 0; j < length; j++) {
+            sum = (sum ^ bytes[j]) * 0x100000001b3u;
+        }
+        sum = (sum ^ type << 32 ^ (uint64_t)length) * 0x100000001b3u;
+    }
+    sqlite3_result_int64(context, (int64_t)(sum >> 1));
+}
+
+static bool open_with_sums(struct failover_store *s, const char *path, int flags) {
+    return sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX, NULL) == SQLITE_OK &&
+           sqlite3_create_function(s->db, "sum_of", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, NULL, sum_of, NULL, NULL) ==
+               SQLITE_OK;
+}
+
 /* False: it can't be read. */
 static bool read_number(sqlite3 *db, const char *sql, int64_t *number) {
     sqlite3_stmt *statement;
@@ -191,7 +218,13 @@ static bool read_number(sqlite3 *db, const char *sql, int64_t *number) {
     return sqlite3_finalize(statement) == SQLITE_OK && found;
 }
 
-/* False: the check can't be made. */
+/* The first databases had no sums. */
+static bool has_sums(sqlite3 *db) {
+    int64_t there;
+    return read_number(db, "SELECT count(*) FROM pragma_table_info('binding') WHERE name = 'sum'", &there) && there > 0;
+}
+
+/* False: the check can't be made. A row that an earlier version wrote has no sum. */
 static bool check(sqlite3 *db, bool *passes) {
     sqlite3_stmt *statement;
     if (sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &statement, NULL) != SQLITE_OK) {
@@ -199,7 +232,16 @@ static bool check(sqlite3 *db, bool *passes) {
     }
     bool made = sqlite3_step(statement) == SQLITE_ROW;
     *passes = made && strcmp((const char *)sqlite3_column_text(statement, 0), "ok") == 0;
-    return sqlite3_finalize(statement) == SQLITE_OK && made;
+    made = sqlite3_finalize(statement) == SQLITE_OK && made;
+    int64_t wrong = 0;
+    if (made && *passes && has_sums(db)) {
+        made = read_number(db,
+                           "SELECT (SELECT count(*) FROM relationship WHERE sum <> sum_of(name, " RECORD_COLUMNS
+                           ")) + (SELECT count(*) FROM binding WHERE sum <> sum_of(relationship, " BINDING_COLUMNS "))",
+                           &wrong);
+    }
+    *passes = *passes && wrong == 0;
+    return made;
 }
 
 /* Was the last failure the file's fault? Else the disk is full or can't be written, or somebody else has locked it. */
@@ -244,11 +286,13 @@ static enum condition examine(sqlite3 *db, const char **bad) {
     return passes ? SOUND : UNUSABLE;
 }
 
+#define NINETEEN "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19"
+
 static bool prepare(struct failover_store *s) {
-    static const char put_record[] =
-        "INSERT OR REPLACE INTO relationship (name, " RECORD_COLUMNS ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+    static const char put_record[] = "INSERT OR REPLACE INTO relationship (name, " RECORD_COLUMNS
+                                     ", sum) VALUES (" NINETEEN ", sum_of(" NINETEEN "))";
     static const char put_binding[] = "INSERT OR REPLACE INTO binding (relationship, " BINDING_COLUMNS
-                                      ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
+                                      ", sum) VALUES (" NINETEEN ", ?20, ?21, sum_of(" NINETEEN ", ?20, ?21))";
     static const char forget[] = "DELETE FROM binding WHERE relationship = ? AND address = ?";
     return sqlite3_prepare_v2(s->db, put_record, -1, &s->put_record, NULL) == SQLITE_OK &&
            sqlite3_prepare_v2(s->db, put_binding, -1, &s->put_binding, NULL) == SQLITE_OK &&
@@ -266,7 +310,8 @@ static void close_database(struct failover_store *s) {
 
 /* Sets up an opened database for writing. */
 static bool make_writable(struct failover_store *s) {
-    return run(s->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;") && run(s->db, schema) && prepare(s);
+    return run(s->db, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;") && run(s->db, schema) &&
+           (has_sums(s->db) || run(s->db, add_sums)) && prepare(s);
 }
 
 static bool exists(const char *path) {
@@ -282,17 +327,15 @@ static enum condition open_read_only(struct failover_store *s, const char **bad)
     snprintf(wal, sizeof(wal), "%s-wal", s->path);
     snprintf(uri, sizeof(uri), "file:%s?mode=ro%s", s->path, exists(wal) ? "" : "&immutable=1");
     close_database(s);
-    int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX;
     enum condition condition =
-        sqlite3_open_v2(uri, &s->db, flags, NULL) == SQLITE_OK ? examine(s->db, bad) : UNREACHABLE;
+        open_with_sums(s, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI) ? examine(s->db, bad) : UNREACHABLE;
     s->read_only = condition == SOUND;
     return condition;
 }
 
 static bool open_for_writing(struct failover_store *s) {
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-    return sqlite3_open_v2(s->path, &s->db, flags, NULL) == SQLITE_OK && sqlite3_db_readonly(s->db, "main") != 1 &&
-           sqlite3_busy_timeout(s->db, 500) == SQLITE_OK;
+    return open_with_sums(s, s->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) &&
+           sqlite3_db_readonly(s->db, "main") != 1 && sqlite3_busy_timeout(s->db, 500) == SQLITE_OK;
 }
 
 static bool rename_beside(const char *path, const char *suffix, long long stamp) {
@@ -404,7 +447,7 @@ static int owner_named(const char *name) {
     return owner;
 }
 
-/* Times of this server's clock, so far from the end of 64 bits that an MCLT can be added. */
+/* Times that are past, so far from the end of 64 bits that an MCLT can be added. */
 #define OWN_TIME_MAX ((int64_t)1 << 40)
 
 static bool read_record(sqlite3_stmt *q, struct failover_record *r) {
@@ -445,6 +488,18 @@ static bool read_record(sqlite3_stmt *q, struct failover_record *r) {
     return sound;
 }
 
+/* Bindings without their relationship: half of what was known is gone. They must not come back with its next record. */
+static enum failover_store_found without_record(struct failover_store *s, int relationship) {
+    sqlite3_stmt *q;
+    if (sqlite3_prepare_v2(s->db, "SELECT 1 FROM binding WHERE relationship = ? LIMIT 1", -1, &q, NULL) != SQLITE_OK) {
+        return FAILOVER_STORE_DAMAGED;
+    }
+    sqlite3_bind_text(q, 1, s->names[relationship], -1, SQLITE_STATIC);
+    bool none = sqlite3_step(q) == SQLITE_DONE;
+    sqlite3_finalize(q);
+    return none ? FAILOVER_STORE_NOTHING : FAILOVER_STORE_DAMAGED;
+}
+
 enum failover_store_found failover_store_load(struct failover_store *s, int relationship,
                                               struct failover_record *record) {
     sqlite3_stmt *q;
@@ -456,9 +511,32 @@ enum failover_store_found failover_store_load(struct failover_store *s, int rela
     enum failover_store_found found = FAILOVER_STORE_DAMAGED;
     int step = sqlite3_step(q);
     if (step == SQLITE_DONE) {
-        found = FAILOVER_STORE_NOTHING;
+        found = without_record(s, relationship);
     } else if (step == SQLITE_ROW && read_record(q, record)) {
         found = FAILOVER_STORE_FOUND;
+    }
+    sqlite3_finalize(q);
+    return found;
+}
+
+static bool is_named(const struct failover_store *s, const char *name) {
+    for (int i = 0; i < s->relationships; i++) {
+        if (strcmp(s->names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool failover_store_orphan(struct failover_store *s, char name[FAILOVER_NAME_MAX + 1]) {
+    sqlite3_stmt *q;
+    if (sqlite3_prepare_v2(s->db, "SELECT name FROM relationship ORDER BY name", -1, &q, NULL) != SQLITE_OK) {
+        return false;
+    }
+    bool found = false;
+    while (!found && sqlite3_step(q) == SQLITE_ROW) {
+        snprintf(name, FAILOVER_NAME_MAX + 1, "%s", text(q, 0));
+        found = !is_named(s, name);
     }
     sqlite3_finalize(q);
     return found;
@@ -478,10 +556,10 @@ static bool read_binding(sqlite3_stmt *q, struct failover_binding *b) {
         .address = (uint32_t)number(q, 0, 0, UINT32_MAX, &sound),
         .status = status,
         .owner = (enum failover_owner)owner,
-        .starts = number(q, 3, 0, INT64_MAX, &sound),
+        .starts = number(q, 3, 0, OWN_TIME_MAX, &sound),
         .ends = number(q, 4, 0, INT64_MAX, &sound),
         .given = number(q, 5, 0, INT64_MAX, &sound),
-        .cltt = number(q, 6, 0, INT64_MAX, &sound),
+        .cltt = number(q, 6, 0, OWN_TIME_MAX, &sound), /* may become the record's last_granted */
         .sent = number(q, 7, 0, INT64_MAX, &sound),
         .acked = number(q, 8, 0, INT64_MAX, &sound),
         .received = number(q, 9, 0, INT64_MAX, &sound),

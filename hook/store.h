@@ -44,6 +44,8 @@ enum failover_store_found { FAILOVER_STORE_NOTHING, FAILOVER_STORE_FOUND, FAILOV
 /* What is stored of a relationship. Before the first put. */
 enum failover_store_found failover_store_load(struct failover_store *store, int relationship,
                                               struct failover_record *record);
+/* A relationship that is stored here and was not named to failover_store_relationship(). False: there is none. */
+bool failover_store_orphan(struct failover_store *store, char name[FAILOVER_NAME_MAX + 1]);
 /* Calls back for each binding. False: the database is damaged. Before the first put. */
 bool failover_store_load_bindings(struct failover_store *store, int relationship,
                                   void (*each)(void *context, const struct failover_binding *binding), void *context);

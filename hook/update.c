@@ -51,10 +51,7 @@ static void build(struct failover *f, const struct entry *e, struct failover_mes
         m->ip_flags = e->ip_flags;
         failover_put(m, FAILOVER_OPT_IP_FLAGS);
     }
-    if (e->status == FAILOVER_ABANDONED) {
-        return; /* 7.1: an abandoned address is nobody's */
-    }
-    entry_get_client(e, client);
+    entry_get_client(e, client); /* 7.1: an abandoned address is nobody's */
     if (client->id_length > 0) {
         m->client_identifier = (struct failover_bytes){client->id, client->id_length};
         failover_put(m, FAILOVER_OPT_CLIENT_IDENTIFIER);
@@ -70,6 +67,7 @@ static void mark_sent(struct failover *f) {
     struct entry *e = table_first_update(&f->table, QUEUED);
     for (int n = 0; n < MARK_MAX && e != NULL; n++, e = table_next_update(&f->table, e)) {
         if (!e->update_sent || !e->state_sent) {
+            update_count_promise(f, e);
             e->update_sent = true;
             e->state_sent = true;
             core_store_entry(f, e);
@@ -144,8 +142,9 @@ void update_count_promise(struct failover *f, struct entry *e) {
         return;
     }
     e->generation = f->table.generation;
-    int64_t promised = time_add(e->received, core_wait_mclt(f));
-    bool may_last = e->status != FAILOVER_FREE && e->received != 0;
+    int64_t known = time_max(e->received, time_max(e->sent, e->acked));
+    int64_t promised = time_add(known, core_wait_mclt(f));
+    bool may_last = e->status != FAILOVER_FREE && e->update_sent;
     if (may_last && promised > time_max(e->ends, f->now.wall)) {
         core_change(f, e);
         e->ends = promised;
@@ -169,7 +168,7 @@ static void count_some_promises(struct failover *f) {
 /* ---- Requests for updates (7.3 to 7.5) --------------------------------------------------------------------------- */
 
 void update_ask(struct failover *f, enum failover_message_type type) {
-    if (f->peer.link == NULL || f->requests.asked || f->requests.ask_pending) {
+    if (f->requests.asked || f->requests.ask_pending) {
         return;
     }
     f->requests.ask_pending = true;
@@ -343,8 +342,8 @@ void update_link_up(struct failover *f) {
 }
 
 /*
- * What it has told us it may have promised, to a client that had ended its lease here too: its agreement to an end
- * before that is worth nothing any more. The MCLT from when it last served is its own to wait for, in RECOVER-WAIT.
+ * What was told to either side it may have promised, to a client that had ended its lease here too: its agreement to an
+ * end before that is worth nothing any more. The MCLT from when it last served is its own to wait for, in RECOVER-WAIT.
  *
  * That is counted when a binding is next looked at, and of all others in portions.
  */
@@ -394,7 +393,7 @@ static void rejected(struct failover *f, struct entry *e, const struct failover_
         table_put_update(&f->table, e, e->changed_in_flight ? QUEUED : PARKED);
     }
     e->unwanted = m->reject_reason == FAILOVER_REJECT_ILLEGAL_IP_ADDRESS;
-    if (f->peer.partner_is_ours && !e->unwanted) {
+    if (f->peer.partner_is_ours) {
         f->next_retry = time_min(f->next_retry, f->now.mono + RETRY_MS);
     }
 }
@@ -434,8 +433,7 @@ static void accepted(struct failover *f, struct entry *e) {
 }
 
 void update_acked(struct failover *f, const struct failover_message *m) {
-    struct entry *e =
-        failover_has(m, FAILOVER_OPT_ASSIGNED_IP_ADDRESS) ? table_find(&f->table, m->assigned_ip_address) : NULL;
+    struct entry *e = table_find(&f->table, m->assigned_ip_address);
     if (e == NULL || e->update_xid == 0 || e->update_xid != m->xid) {
         core_log(f, FAILOVER_DEBUG, "BNDACK that answers no update of this connection is ignored");
         return;
@@ -481,7 +479,6 @@ static const uint8_t checks[FAILOVER_BINDING_STATUSES][FAILOVER_BINDING_STATUSES
 struct refusal {
     enum failover_reject_reason reason; /* 0: accepted */
     const char *text;
-    bool tell_ours; /* the partner shall hear what is held here */
 };
 
 static const struct refusal no_refusal = {0};
@@ -495,8 +492,7 @@ static bool is_living(const struct failover *f, const struct entry *e) {
 
 /* The partner knows the lease to its promised end, and its clock may say that this is reached. */
 static bool ends_by_its_clock(const struct failover *f, const struct entry *e, const struct failover_message *m) {
-    bool knows = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) && m->lease_expiration_time >= e->ends;
-    return knows && time_add(e->ends, -core_skew(f) - 1) <= f->now.wall;
+    return m->lease_expiration_time >= e->ends && time_add(e->ends, -core_skew(f) - 1) <= f->now.wall;
 }
 
 static bool ends_lease(uint8_t status) {
@@ -508,17 +504,16 @@ static bool ends_lease(uint8_t status) {
  * itself, and no RELEASE: but that is when a released lease ends.
  */
 static int64_t last_transaction(const struct failover *f, const struct failover_message *m) {
-    int64_t cltt = failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME) ? m->client_last_transaction_time : 0;
-    bool released = m->binding_status == FAILOVER_RELEASED && failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) &&
-                    m->lease_expiration_time <= f->now.wall + core_skew(f) + UNCERTAIN;
+    int64_t cltt = m->client_last_transaction_time;
+    bool released =
+        m->binding_status == FAILOVER_RELEASED && m->lease_expiration_time <= f->now.wall + core_skew(f) + UNCERTAIN;
     return released ? time_max(cltt, m->lease_expiration_time) : cltt;
 }
 
 /* Their client's last transaction is not before ours: equal counts, since dhcpd doesn't tell those it answers from its
  * cache (3.6). */
 static bool not_earlier(const struct failover *f, const struct failover_message *m, int64_t than) {
-    int64_t theirs = last_transaction(f, m);
-    return theirs != 0 ? time_add(theirs, core_skew(f) + UNCERTAIN + 1) >= than : than == 0;
+    return time_add(last_transaction(f, m), core_skew(f) + UNCERTAIN + 1) >= than;
 }
 
 /*
@@ -527,10 +522,9 @@ static bool not_earlier(const struct failover *f, const struct failover_message 
  * the two.
  */
 static bool certainly_later(const struct failover *f, const struct failover_message *m, int64_t than) {
-    int64_t theirs = last_transaction(f, m);
     /* A clock that seems behind may only be a slow link. */
-    int64_t ahead = f->record.skew > 0 ? f->record.skew : 0;
-    return theirs != 0 && time_add(theirs, -ahead - UNCERTAIN) >= than;
+    int64_t ahead = time_max(f->record.skew, 0);
+    return time_add(last_transaction(f, m), -ahead - UNCERTAIN) >= than;
 }
 
 /* A lease that is promised ahead outlives what is held of an ended one, unless its own client has ended it. */
@@ -540,17 +534,27 @@ static bool still_promised(const struct failover *f, const struct entry *e, cons
     return ahead && (e->status == FAILOVER_EXPIRED || other_client);
 }
 
-static void report_clash(struct failover *f, const struct entry *e) {
+static void report_clash(struct failover *f, const struct entry *e, const struct failover_client *theirs) {
+    struct failover_client ours;
+    entry_get_client(e, &ours);
     f->counters.clashes++;
-    core_log(f, FAILOVER_WARN, "clash: %s is bound to one client here and to another at the partner, who %s it",
-             address_text(table_address(&f->table, e)).text, f->peer.wire_primary ? "has to give up" : "keeps");
+    core_log(f, FAILOVER_WARN, "clash: %s is bound to %s here and to %s at the partner, who %s",
+             address_text(table_address(&f->table, e)).text, client_text(&ours).text, client_text(theirs).text,
+             f->peer.wire_primary ? "has to give it up" : "keeps it");
+}
+
+/* Two clients hold the address: one has it from here, and nobody has taken it back meanwhile. */
+static bool is_clash(const struct failover *f, const struct entry *e, const struct failover_message *m,
+                     const struct failover_client *client) {
+    bool both = is_living(f, e) && m->binding_status == FAILOVER_ACTIVE && m->lease_expiration_time > f->now.wall;
+    return both && !entry_is_client(e, client) && e->granted_here && e->xid != 0;
 }
 
 static struct refusal check_against_held(struct failover *f, const struct entry *e, const struct failover_message *m,
                                          const struct failover_client *client) {
     if (is_living(f, e) && ends_lease(m->binding_status) && !ends_by_its_clock(f, e, m)) {
         return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,
-                                "the lease has been promised for longer", true};
+                                "the lease has been promised for longer"};
     }
     switch (checks[e->status][m->binding_status]) {
     case LATER_CLTT: {
@@ -561,40 +565,40 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
         if ((later && !released_by_other) || still_promised(f, e, m, other_client)) {
             return no_refusal;
         }
-        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
     }
     case AFTER_STATE:
         if (not_earlier(f, m, e->starts)) {
             return no_refusal;
         }
-        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
     case NOT_RENEWED:
         /* A dhcpd doesn't say when it was. */
         if (!f->peer.partner_is_ours || !is_living(f, e) || not_earlier(f, m, e->cltt)) {
             return no_refusal;
         }
-        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+        return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
     case SAME_CLIENT:
         if (!is_living(f, e) || entry_is_client(e, client)) {
             return no_refusal;
         }
         if (m->lease_expiration_time <= f->now.wall) {
             /* A lease of long ago, from who was silent when it ended: no clash, and not for a secondary to accept. */
-            return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information", true};
+            return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
         }
-        if (!e->granted_here || e->xid == 0) {
+        if (!is_clash(f, e, m, client)) {
             return no_refusal; /* the partner gave it, took it back and gave it on before it told us of either */
         }
-        report_clash(f, e);
+        report_clash(f, e, client);
         if (!f->peer.wire_primary) {
             return no_refusal;
         }
-        return (struct refusal){FAILOVER_REJECT_FATAL_CONFLICT, "address in use by other client", true};
+        return (struct refusal){FAILOVER_REJECT_FATAL_CONFLICT, "address in use by other client"};
     case PROBATION:
         if (e->ends <= f->now.wall) {
             return no_refusal;
         }
-        return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION, "the address is abandoned", true};
+        return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION, "the address is abandoned"};
     default:
         return no_refusal;
     }
@@ -617,8 +621,8 @@ static bool duel_is_ours(const struct failover *f, const struct entry *e, const 
     if (e->status != FAILOVER_ACTIVE) {
         return false;
     }
-    int64_t cltt = failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME) ? m->client_last_transaction_time : 0;
-    return e->cltt == cltt ? f->peer.wire_primary : e->cltt > cltt;
+    int64_t cltt = m->client_last_transaction_time;
+    return f->peer.wire_primary ? e->cltt >= cltt : e->cltt > cltt;
 }
 
 static bool needs_client(uint8_t status) {
@@ -626,21 +630,19 @@ static bool needs_client(uint8_t status) {
 }
 
 static struct refusal check_information(const struct failover_message *m) {
-    bool status = failover_has(m, FAILOVER_OPT_BINDING_STATUS) && m->binding_status >= FAILOVER_FREE &&
-                  m->binding_status < FAILOVER_BINDING_STATUSES;
+    bool status = m->binding_status >= FAILOVER_FREE && m->binding_status < FAILOVER_BINDING_STATUSES;
     if (!failover_has(m, FAILOVER_OPT_ASSIGNED_IP_ADDRESS) || !status) {
-        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing binding information", false};
+        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing binding information"};
     }
     if (m->client_hardware_address.length > FAILOVER_HARDWARE_MAX ||
         m->client_identifier.length > FAILOVER_CLIENT_ID_MAX) {
-        return (struct refusal){FAILOVER_REJECT_UNKNOWN_REASON, "client hardware address or identifier too long",
-                                false};
+        return (struct refusal){FAILOVER_REJECT_UNKNOWN_REASON, "client hardware address or identifier too long"};
     }
     if (needs_client(m->binding_status) && m->client_hardware_address.length < 2) {
-        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing client-hardware-address", false};
+        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing client-hardware-address"};
     }
     if (m->binding_status == FAILOVER_ACTIVE && !failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME)) {
-        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing lease-expiration-time", false};
+        return (struct refusal){FAILOVER_REJECT_MISSING_BINDING_INFORMATION, "missing lease-expiration-time"};
     }
     return no_refusal;
 }
@@ -666,11 +668,8 @@ static void take_times(struct entry *e, const struct failover_message *m) {
     if (failover_has(m, FAILOVER_OPT_POTENTIAL_EXPIRATION_TIME)) {
         e->received = e->acked = m->potential_expiration_time;
     }
-    if (failover_has(m, FAILOVER_OPT_CLIENT_LAST_TRANSACTION_TIME)) {
-        e->cltt = time_max(e->cltt, m->client_last_transaction_time);
-    }
-    e->ip_flags =
-        failover_has(m, FAILOVER_OPT_IP_FLAGS) ? m->ip_flags & (FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP) : 0;
+    e->cltt = time_max(e->cltt, m->client_last_transaction_time);
+    e->ip_flags = m->ip_flags & (FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP);
 }
 
 static void become_active(struct failover *f, struct entry *e, const struct failover_message *m, bool same) {
@@ -680,10 +679,10 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
     e->status = FAILOVER_ACTIVE;
     int64_t theirs = m->lease_expiration_time;
     /* Where both have answered one request, the client may have taken either. */
-    bool ours_may_be_last = same && e->granted_here && !certainly_later(f, m, e->cltt);
+    bool ours_may_be_last = e->granted_here && !certainly_later(f, m, e->cltt);
     e->given = ours_may_be_last ? time_max(e->given, theirs) : theirs;
     /* Design, rule 2: a shorter renewal at the partner moves no promised end. */
-    e->ends = same ? time_max(e->ends, theirs) : theirs;
+    e->ends = time_max(e->ends, theirs);
     /* Whose clock cltt is in: the later of the two grants counts. */
     e->granted_here = e->granted_here && e->cltt > m->client_last_transaction_time;
     take_times(e, m);
@@ -694,23 +693,20 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
 }
 
 static void become_free(struct failover *f, struct entry *e, const struct failover_message *m) {
-    bool gift = m->binding_status == FAILOVER_FREE || m->binding_status == FAILOVER_BACKUP;
-    enum failover_binding_status whose = gift ? m->binding_status : FAILOVER_FREE;
     e->status = FAILOVER_FREE;
-    e->owner = (uint8_t)balance_from_wire(f, whose);
+    e->owner = (uint8_t)balance_from_wire(f, m->binding_status == FAILOVER_BACKUP ? FAILOVER_BACKUP : FAILOVER_FREE);
     /* dhcpd tells a future end with addresses that it has offered: nobody gets them before (3.2). RESET has none. */
-    bool has_end = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) && m->binding_status != FAILOVER_RESET;
-    e->ends = has_end && m->lease_expiration_time != FAILOVER_TIME_INFINITE ? m->lease_expiration_time : 0;
+    bool has_end = m->binding_status != FAILOVER_RESET && m->lease_expiration_time != FAILOVER_TIME_INFINITE;
+    e->ends = has_end ? m->lease_expiration_time : 0;
     e->update_due = false;
     take_times(e, m);
     forget_promise(f, e);
 }
 
-static void become_abandoned(struct failover *f, struct entry *e, const struct failover_message *m) {
-    /* Its client may have had it from us again since; the later of two probations counts. */
-    int64_t held = is_living(f, e) || e->status == FAILOVER_ABANDONED ? e->ends : f->now.wall;
+static void become_abandoned(struct entry *e, const struct failover_message *m) {
     e->status = FAILOVER_ABANDONED;
-    e->ends = failover_has(m, FAILOVER_OPT_LEASE_EXPIRATION_TIME) ? time_max(m->lease_expiration_time, held) : held;
+    /* Its client may have had it from us again since; the later of two probations counts. */
+    e->ends = time_max(e->ends, m->lease_expiration_time);
     e->update_due = false;
     take_times(e, m);
 }
@@ -725,8 +721,7 @@ static bool take_client(struct entry *e, const struct failover_message *m, const
     if (m->binding_status == FAILOVER_ABANDONED) {
         return entry_set_client(e, NULL);
     }
-    bool keeps = client->hardware_length == 0 && m->binding_status != FAILOVER_ACTIVE;
-    return keeps || entry_set_client(e, client);
+    return client->hardware_length == 0 || entry_set_client(e, client);
 }
 
 static struct refusal accept(struct failover *f, struct entry *e, const struct failover_message *m,
@@ -738,7 +733,7 @@ static struct refusal accept(struct failover *f, struct entry *e, const struct f
     core_change(f, e);
     if (!take_client(e, m, client)) {
         core_changed(f, e, QUIET);
-        return (struct refusal){FAILOVER_REJECT_UNSPECIFIED, "out of memory", false};
+        return (struct refusal){FAILOVER_REJECT_UNSPECIFIED, "out of memory"};
     }
     if (was_active && !(same && m->binding_status == FAILOVER_ACTIVE)) {
         core_lease_remove(f, e, &holder, e->cltt);
@@ -747,7 +742,7 @@ static struct refusal accept(struct failover *f, struct entry *e, const struct f
         become_active(f, e, m, same);
         lease_rules_partner_answered(f, client);
     } else if (m->binding_status == FAILOVER_ABANDONED) {
-        become_abandoned(f, e, m);
+        become_abandoned(e, m);
     } else {
         become_free(f, e, m);
     }
@@ -781,11 +776,10 @@ static void answer(struct failover *f, const struct failover_message *m, struct 
 /* Ours stands in a duel; but what the partner promised the same client is promised. */
 static void learn_longer_promise(struct failover *f, struct entry *e, const struct failover_message *m,
                                  const struct failover_client *client) {
-    bool longer = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_ACTIVE &&
-                  m->lease_expiration_time > e->ends && entry_is_client(e, client);
-    if (longer) {
+    bool both_have_it = e->status == FAILOVER_ACTIVE && m->binding_status == FAILOVER_ACTIVE;
+    if (both_have_it && entry_is_client(e, client)) {
         core_change(f, e);
-        e->ends = m->lease_expiration_time;
+        e->ends = time_max(e->ends, m->lease_expiration_time);
         core_changed(f, e, QUIET);
     }
 }
@@ -807,15 +801,18 @@ static struct refusal receive(struct failover *f, const struct failover_message 
     struct entry *e = table_find(&f->table, m->assigned_ip_address);
     if (e == NULL) {
         warn_of_stranger(f, m->assigned_ip_address);
-        return (struct refusal){FAILOVER_REJECT_ILLEGAL_IP_ADDRESS, "unknown IP address", false};
+        return (struct refusal){FAILOVER_REJECT_ILLEGAL_IP_ADDRESS, "unknown IP address"};
     }
     update_count_promise(f, e);
     struct failover_client client;
     get_client(m, &client);
     if (e->update_xid != 0 && duel_is_ours(f, e, m)) {
+        if (f->peer.wire_primary && is_clash(f, e, m, &client)) {
+            report_clash(f, e, &client); /* a secondary sees it when the primary insists */
+        }
         learn_longer_promise(f, e, m, &client);
         return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,
-                                "incoming update is less critical than outgoing update", false};
+                                "incoming update is less critical than outgoing update"};
     }
     refusal = check_against_held(f, e, m, &client);
     if (refusal.reason == 0) {
@@ -824,8 +821,11 @@ static struct refusal receive(struct failover *f, const struct failover_message 
         }
         return accept(f, e, m, &client);
     }
-    if (refusal.tell_ours) {
-        /* In a duel the partner rejects what is on its way to it: then it is sent once more. */
+    /*
+     * The partner shall hear what is held here. In a duel it rejects what is on its way to it, but for a dhcpd where that
+     * is a lease: it takes one.
+     */
+    if (e->update_xid == 0 || f->peer.partner_is_ours || e->status != FAILOVER_ACTIVE) {
         core_change(f, e);
         core_changed(f, e, TELL_PARTNER);
     }

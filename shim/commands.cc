@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "commands.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <cc/command_interpreter.h>
 #include <exceptions/exceptions.h>
@@ -20,7 +21,14 @@ namespace {
 // Why a command can't be carried out: the text of its answer.
 class Refusal : public std::runtime_error {
 public:
-    using std::runtime_error::runtime_error;
+    explicit Refusal(const std::string &text) : std::runtime_error(whole(text)) {
+    }
+
+private:
+    static std::string whole(std::string text) {
+        std::replace(text.begin(), text.end(), '\0', '?'); // it would end the text
+        return text;
+    }
 };
 
 // ---- Arguments ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include <dhcp/option.h>
 #include <dhcpsrv/cfg_hosts.h>
 #include <dhcpsrv/cfgmgr.h>
+#include <dhcpsrv/dhcpsrv_exceptions.h>
 #include <dhcpsrv/host_mgr.h>
 #include <dhcpsrv/lease_mgr_factory.h>
 #include <dhcpsrv/ncr_generator.h>
@@ -72,24 +73,22 @@ bool isHeldBy(const Lease4 &row, const failover_client &client) {
 }
 
 // The partner has given the lease; a row of this client's that is newer was given here meanwhile and stays.
-void put(const failover_lease &lease, SubnetID subnet) {
-    uint32_t lifetime = lifetimeOf(lease);
-    if (lifetime == 0) {
-        return;
-    }
+// False: another thread has added or removed the row meanwhile.
+bool tryPut(const failover_lease &lease, SubnetID subnet, uint32_t lifetime) {
     LeaseMgr &leases = LeaseMgrFactory::instance();
     Lease4Ptr existing = leases.getLease4(IOAddress(lease.address));
     if (!existing) {
         Lease4Ptr row(new Lease4(IOAddress(lease.address), hwaddrOf(lease.client), clientIdOf(lease.client), lifetime,
                                  lease.cltt, subnet));
-        if (leases.addLease(row)) {
-            count(subnet, "assigned-addresses", 1);
+        if (!leases.addLease(row)) {
+            return false;
         }
-        return;
+        count(subnet, "assigned-addresses", 1);
+        return true;
     }
     bool same = isHeldBy(*existing, lease.client);
     if (same && existing->state_ == Lease::STATE_DEFAULT && existing->cltt_ > lease.cltt) {
-        return;
+        return true;
     }
     Lease4Ptr row(new Lease4(*existing));
     Lease::syncCurrentExpirationTime(*existing, *row);
@@ -100,33 +99,56 @@ void put(const failover_lease &lease, SubnetID subnet) {
     row->state_ = Lease::STATE_DEFAULT;
     row->subnet_id_ = subnet;
     if (!same) {
-        queueNCR(isc::dhcp_ddns::CHG_REMOVE, existing);
         row->hostname_.clear();
         row->fqdn_fwd_ = row->fqdn_rev_ = false;
         row->setContext(isc::data::ConstElementPtr());
     }
-    leases.updateLease4(row);
+    try {
+        leases.updateLease4(row);
+    } catch (const NoSuchLease &) {
+        return false;
+    }
+    if (!same) {
+        queueNCR(isc::dhcp_ddns::CHG_REMOVE, existing);
+    }
     bool counted = existing->state_ == Lease::STATE_DEFAULT && existing->subnet_id_ == subnet;
     if (!counted) {
         countRemoved(*existing);
         count(subnet, "assigned-addresses", 1);
     }
+    return true;
 }
 
-// Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest.
+void put(const failover_lease &lease, SubnetID subnet) {
+    uint32_t lifetime = lifetimeOf(lease);
+    bool done = lifetime == 0;
+    for (int attempts = 0; !done && attempts < 100; attempts++) {
+        done = tryPut(lease, subnet, lifetime);
+    }
+    if (!done) {
+        isc_throw(isc::Unexpected, "other threads change its row all the time");
+    }
+}
+
+// Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest, and
+// of two that were given within a second the one that ends later.
+bool isNewer(const Lease4 &row, const failover_lease &lease) {
+    return row.cltt_ != lease.cltt ? row.cltt_ > lease.cltt : toLease(row).ends > lease.ends;
+}
+
 void putLatest(const failover_lease &lease, SubnetID subnet, const std::set<SubnetID> &network) {
-    Lease4Collection others;
+    Lease4Collection older;
     for (const Lease4Ptr &row : rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network)) {
-        if (row->addr_.toUint32() == lease.address) {
+        if (row->addr_ == IOAddress(lease.address)) {
             continue;
         }
-        if (row->cltt_ > lease.cltt) {
+        if (isNewer(*row, lease)) {
             return;
         }
-        others.push_back(row);
+        older.push_back(row);
     }
     put(lease, subnet);
-    for (const Lease4Ptr &row : others) {
+    for (const Lease4Ptr &row : older) {
         removeRow(row);
     }
 }

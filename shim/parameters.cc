@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "parameters.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <cc/dhcp_config_error.h>
 #include <dhcpsrv/cfgmgr.h>
@@ -25,7 +26,9 @@ struct Place {
 };
 
 [[noreturn]] void fail(const Place &place, const std::string &what) {
-    isc_throw(ConfigError, place.path << " (" << place.value->getPosition().str() << "): " << what);
+    std::string text = place.path + " (" + place.value->getPosition().str() + "): " + what;
+    std::replace(text.begin(), text.end(), '\0', '?'); // it would end the text
+    isc_throw(ConfigError, text);
 }
 
 std::string typeName(const ConstElementPtr &value) {
@@ -185,11 +188,20 @@ bool isLocal(uint32_t address) {
     return found;
 }
 
+// A configuration that was copied from the partner with its this-server-name.
+void checkNotTheOther(const Place &place, const Peer &self, const Peer &other) {
+    if (!isLocal(self.address.address) && isLocal(other.address.address)) {
+        fail(place,
+             "this-server-name is \"" + self.name + "\", but the address of \"" + other.name + "\" is this server's");
+    }
+}
+
 // Which of the peers is this server?
 size_t findSelf(const Place &place, const std::vector<Peer> &peers, const std::string &this_server) {
     if (!this_server.empty()) {
         for (size_t i = 0; i < peers.size(); i++) {
             if (peers[i].name == this_server) {
+                checkNotTheOther(place, peers[i], peers[1 - i]);
                 return i;
             }
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "service.h"
 
+#include <algorithm>
 #include <cc/dhcp_config_error.h>
 #include <cstring>
 #include <dhcp/iface_mgr.h>
@@ -167,6 +168,13 @@ void Service::coverSubnets(const SrvConfigPtr &config) {
             }
         }
     }
+    for (const auto &r : relationships_) {
+        bool idle = std::none_of(subnets_.begin(), subnets_.end(),
+                                 [&](const auto &entry) { return entry.second.relationship == r.get(); });
+        if (idle) {
+            LOG_WARN(logger, FAILOVER_CONFIGURATION_RISKY).arg(quoted(r->name()) + ": covers no subnet");
+        }
+    }
     for (auto &[id, covered] : subnets_) {
         SharedNetwork4Ptr network;
         config->getCfgSubnets4()->getSubnet(id)->getSharedNetwork(network);
@@ -320,6 +328,12 @@ void Service::restore(Relationship &r, const SrvConfigPtr &config) {
     failover_store_found found = failover_store_load(store_, r.store, &record);
     if (found == FAILOVER_STORE_DAMAGED) {
         throw Damaged();
+    }
+    char orphan[FAILOVER_NAME_MAX + 1];
+    if (found == FAILOVER_STORE_NOTHING && failover_store_orphan(store_, orphan)) {
+        LOG_WARN(logger, FAILOVER_DATABASE)
+            .arg(quoted(r.name()) + " is new to the failover database, which knows " + quoted(orphan) +
+                 ", that is not configured: if it has been renamed, it begins without a record, in recover");
     }
     build(r, config, found == FAILOVER_STORE_FOUND ? &record : nullptr);
     if (found == FAILOVER_STORE_FOUND) {

@@ -11,8 +11,11 @@ trap 'rm -f "$log"' EXIT
 # What the library is built with, and what its tests run.
 build_packages=(autoconf automake libtool make gcc g++ xz-utils kea-dev libboost-dev libboost-system-dev
     liblog4cplus-dev libsqlite3-dev libgtest-dev)
-run_packages=(kea-dhcp4-server kea-ctrl-agent isc-dhcp-server isc-dhcp-client busybox iproute2 procps util-linux
-    faketime python3 python3-pytest python3-pytest-xdist curl sqlite3)
+run_packages=(kea-dhcp4-server kea-ctrl-agent kea-dhcp-ddns-server isc-dhcp-server isc-dhcp-client busybox iproute2
+    procps util-linux faketime python3 python3-pytest python3-pytest-xdist curl sqlite3)
+# What the fuzzers are built with, besides.
+fuzz_packages=(clang libclang-rt-dev)
+valgrind_packages=(valgrind)
 bench_packages=(kea-admin valgrind linux-perf strace)
 
 die() {

@@ -9,7 +9,8 @@ namespace failover_sim {
 
 void Checks::told(const Client &c) {
     for (const Client &other : clients) {
-        if (other.number == c.number || other.address != c.address || !other.holds(world_.ms)) {
+        // Both clocks, and the skew between them, are known in whole seconds.
+        if (other.number == c.number || other.address != c.address || !other.holds(world_.ms + 1000)) {
             continue;
         }
         std::string text = "S1: " + dotted(c.address) + " is given to client " + std::to_string(c.number) + " by " +
@@ -79,12 +80,15 @@ void Checks::granted(Machine &m, const Client &c, const failover_binding &before
     }
 }
 
+bool Checks::has_waited(const Machine &m) const {
+    const failover_record &record = *failover_get_record(m.server->core_);
+    return m.state() == FAILOVER_PARTNER_DOWN && world_.wall_of(m) >= record.stos + int64_t(record.mclt);
+}
+
 void Checks::within_mclt(Machine &m, const failover_binding &before, const Lease &lease) {
     Machine &y = world_.other(m);
     int64_t wall = world_.wall_of(m);
-    const failover_record &record = *failover_get_record(m.server->core_);
-    bool lifted = m.state() == FAILOVER_PARTNER_DOWN && m.server->config_.partner_down_full &&
-                  wall >= record.stos + int64_t(record.mclt);
+    bool lifted = m.server->config_.partner_down_full && has_waited(m);
     bool repeated = before.given == wall + int64_t(lease.lifetime);
     if (lifted || repeated || wiped_[y.index]) {
         return;
@@ -103,16 +107,19 @@ void Checks::within_mclt(Machine &m, const failover_binding &before, const Lease
 
 void Checks::by_owner(Machine &m, const Client &c, const failover_binding &before, const Lease &lease) {
     Machine &y = world_.other(m);
-    const failover_record &record = *failover_get_record(m.server->core_);
-    bool waited = m.state() == FAILOVER_PARTNER_DOWN && world_.wall_of(m) >= record.stos + int64_t(record.mclt);
     bool reserved = m.server->reservation(c.id) == lease.address;
     bool own = before.status != FAILOVER_FREE || before.owner == FAILOVER_MINE || reserved;
-    if (!own && !waited) {
+    if (!own && !has_waited(m)) {
         world_.fail("S3: " + dotted(lease.address) + " is given by " + m.name() + ", but is not its own");
         return;
     }
-    if (is_excepted() || waited || m.state() == FAILOVER_PARTNER_DOWN || wiped_[y.index] || reserved) {
+    if (is_excepted() || m.state() == FAILOVER_PARTNER_DOWN || wiped_[y.index] || reserved) {
         return; // in PARTNER-DOWN the waits count, not what the partner has heard of
+    }
+    failover_state state = y.runs() && y.state() != FAILOVER_STARTUP ? y.state() : y.state_on_disk();
+    bool serves = state == FAILOVER_NORMAL || state == FAILOVER_COMMUNICATIONS_INTERRUPTED;
+    if (!serves) {
+        return; // it has to ask for everything before it does
     }
     failover_binding theirs = known_by(y, lease.address, false);
     bool theirs_free = theirs.status == FAILOVER_FREE && theirs.owner == FAILOVER_MINE;
@@ -143,10 +150,11 @@ void Checks::on_output(Machine &m, const uint8_t *bytes, size_t size) {
 
 void Checks::announced(Machine &m, const failover_message &message) {
     if (message.type == FAILOVER_STATE) {
-        auto state = failover_state(message.server_state == 254 ? uint8_t(FAILOVER_RECOVER_WAIT) : message.server_state);
+        auto state =
+            failover_state(message.server_state == 254 ? uint8_t(FAILOVER_RECOVER_WAIT) : message.server_state);
         if (m.server->states_written_.count({state, message.start_time_of_state}) == 0) {
-            world_.fail(std::string("S4: ") + m.name() + " announces " + failover_state_name(state) + ", but has only " +
-                        failover_state_name(m.state_on_disk()) + " on disk");
+            world_.fail(std::string("S4: ") + m.name() + " announces " + failover_state_name(state) +
+                        ", but has only " + failover_state_name(m.state_on_disk()) + " on disk");
         }
     }
     if (message.type == FAILOVER_BNDUPD) {
@@ -231,7 +239,6 @@ void Checks::on_state(Machine &m) {
     Machine &y = world_.other(m);
     if (m.state() == FAILOVER_PARTNER_DOWN && !alone_[m.index]) {
         alone_[m.index] = true;
-        alone_since_[m.index] = world_.ms;
         if (wiped_[m.index] || failover_get_record(m.server->core_)->default_owner == FAILOVER_NOBODY) {
             except("partner-down without a record (rule 6)");
         }

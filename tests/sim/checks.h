@@ -17,9 +17,7 @@ struct Client {
     failover_client id{};
     uint32_t address = 0; // that it believes to have
     int64_t until = 0;    // true ms
-    int64_t got = 0;      // when it heard of that lease first
     int from = 0;         // the machine that gave it
-    int lifetime = 0;     // seconds, as last granted
 
     bool holds(int64_t ms) const {
         return address != 0 && until > ms;
@@ -73,13 +71,14 @@ public:
 private:
     World &world_;
     bool alone_[2] = {false, false};
-    int64_t alone_since_[2] = {0, 0}; // true ms
-    bool wiped_[2] = {false, false};  // has lost its database and hasn't been in NORMAL since
+    bool wiped_[2] = {false, false}; // has lost its database and hasn't been in NORMAL since
     int64_t last_grant_[2] = {-1, -1};
     int64_t both_serve_since_ = -1;
     uint64_t updates_ = 0;
 
     void may_serve(Machine &m);
+    // STOS + MCLT has passed in PARTNER-DOWN.
+    bool has_waited(const Machine &m) const;
     void within_mclt(Machine &m, const failover_binding &before, const Lease &lease);
     void by_owner(Machine &m, const Client &c, const failover_binding &before, const Lease &lease);
     failover_binding known_by(Machine &m, uint32_t address, bool on_disk) const;

@@ -75,7 +75,9 @@ int main(int argc, char **argv) {
     ::testing::InitGoogleTest(&argc, argv);
     Options options;
     if (!parse(argc, argv, options)) {
-        fprintf(stderr, "usage: %s [--seed N [--watch NUMBER-OF-ADDRESS] | [--first N] --seeds N | [--first N] --seconds N]\n", argv[0]);
+        fprintf(stderr,
+                "usage: %s [--seed N [--watch NUMBER-OF-ADDRESS] | [--first N] --seeds N | [--first N] --seconds N]\n",
+                argv[0]);
         return 2;
     }
     return argc == 1 ? RUN_ALL_TESTS() : run(options);

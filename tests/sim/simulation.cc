@@ -14,11 +14,24 @@ constexpr failover_state NO = FAILOVER_NORMAL, CI = FAILOVER_COMMUNICATIONS_INTE
 constexpr int64_t SECOND = 1000;
 
 void Tally::add(const Tally &o) {
-    uint64_t Tally::*const all[] = {
-        &Tally::runs,     &Tally::virtual_seconds, &Tally::grants,           &Tally::refusals,       &Tally::releases,
-        &Tally::declines, &Tally::cuts,            &Tally::resets,           &Tally::deaths,         &Tally::reloads,
-        &Tally::disks,    &Tally::losses,          &Tally::clocks,           &Tally::forces,         &Tally::changes,
-        &Tally::runs_excepted, &Tally::clashes_excepted, &Tally::clashes_counted};
+    uint64_t Tally::*const all[] = {&Tally::runs,
+                                    &Tally::virtual_seconds,
+                                    &Tally::grants,
+                                    &Tally::refusals,
+                                    &Tally::releases,
+                                    &Tally::declines,
+                                    &Tally::cuts,
+                                    &Tally::resets,
+                                    &Tally::deaths,
+                                    &Tally::reloads,
+                                    &Tally::disks,
+                                    &Tally::losses,
+                                    &Tally::clocks,
+                                    &Tally::forces,
+                                    &Tally::changes,
+                                    &Tally::runs_excepted,
+                                    &Tally::clashes_excepted,
+                                    &Tally::clashes_counted};
     for (auto member : all) {
         this->*member += o.*member;
     }
@@ -28,12 +41,12 @@ std::string Tally::text() const {
     std::ostringstream text;
     text.precision(2);
     text << runs << " seeds, " << std::fixed << double(virtual_seconds) / (365.25 * 86400) << " virtual years, "
-         << grants << " grants, " << refusals << " refusals, " << releases << " releases, " << declines
-         << " declines; " << faults() << " faults: " << cuts << " cuts, " << resets << " resets, " << deaths
-         << " deaths, " << reloads << " reloads, " << disks << " hanging disks, " << losses << " lost databases, "
-         << clocks << " clock steps, " << forces << " forced states, " << changes << " changes of mclt or split; "
-         << runs_excepted << " seeds with an excepted case, " << clashes_excepted << " clashes in them, "
-         << clashes_counted << " counted by the servers";
+         << grants << " grants, " << refusals << " refusals, " << releases << " releases, " << declines << " declines; "
+         << faults() << " faults: " << cuts << " cuts, " << resets << " resets, " << deaths << " deaths, " << reloads
+         << " reloads, " << disks << " hanging disks, " << losses << " lost databases, " << clocks << " clock steps, "
+         << forces << " forced states, " << changes << " changes of mclt or split; " << runs_excepted
+         << " seeds with an excepted case, " << clashes_excepted << " clashes in them, " << clashes_counted
+         << " counted by the servers";
     return text.str();
 }
 
@@ -183,9 +196,11 @@ void Simulation::discover(size_t c, uint32_t xid, int tries) {
 void Simulation::note_unanswered(size_t c, const std::array<bool, 2> &owners, bool answered) {
     for (size_t i = 0; i < 2; i++) {
         unanswered_[c][i] = owners[i] && !answered ? unanswered_[c][i] + 1 : 0;
-        if (unanswered_[c][i] >= 3 && stepped_ == 0) { // else an address may be kept back until both clocks agree
-            world_->fail("L2: client " + std::to_string(c) + " gets no OFFER though " +
-                         world_->machine(int(i)).name() + ", which hears it, owns a free address");
+        // Right after a cut old messages come late, the skew seems large, and an address may be kept back for it.
+        bool clocks_agree = stepped_ == 0 && world_->ms - mended_ > 30 * SECOND;
+        if (unanswered_[c][i] >= 3 && clocks_agree) {
+            world_->fail("L2: client " + std::to_string(c) + " gets no OFFER though " + world_->machine(int(i)).name() +
+                         ", which hears it, owns a free address");
         }
     }
 }
@@ -203,9 +218,8 @@ void Simulation::select(size_t c, int server, uint32_t address, uint32_t xid, in
     } else if (heard || tries == 3) {
         idle(c);
     } else {
-        later(c, (4 << tries) * SECOND, [this, c, server, address, xid, tries] {
-            select(c, server, address, xid, tries + 1);
-        });
+        later(c, (4 << tries) * SECOND,
+              [this, c, server, address, xid, tries] { select(c, server, address, xid, tries + 1); });
     }
 }
 
@@ -255,7 +269,6 @@ void Simulation::take(size_t c, Machine &m, const Lease &lease) {
     tally.grants++;
     client.from = m.index;
     client.address = lease.address;
-    client.lifetime = int(lease.lifetime);
     // In whole seconds, as its server counts.
     client.until = world_->true_ms(m, world_->wall_of(m) + int64_t(lease.lifetime));
     world_->note("client " + std::to_string(c) + " has " + dotted(lease.address) + " from " + m.name() + " for " +
@@ -268,31 +281,32 @@ void Simulation::drop(size_t c) {
     checks_->clients[c].until = 0;
 }
 
-void Simulation::release(size_t c) {
+// The client forgets its address and tells a server, mostly the one that gave it; `hear` is what that does if it hears.
+void Simulation::give_up(size_t c, const char *what, double to_giver,
+                         const std::function<void(Machine &, uint32_t)> &hear) {
     Client &client = checks_->clients[c];
-    Machine &m = world_->machine(world_->random.chance(0.9) ? client.from : 1 - client.from);
-    world_->note("client " + std::to_string(c) + " releases " + dotted(client.address) + " to " + m.name());
+    Machine &m = world_->machine(world_->random.chance(to_giver) ? client.from : 1 - client.from);
+    world_->note("client " + std::to_string(c) + " " + what + " " + dotted(client.address) + " to " + m.name());
     uint32_t address = client.address;
     drop(c);
     if (reaches(c, m)) {
-        tally.releases += m.server->release(client.id, address, world_->at(m)) ? 1 : 0;
+        hear(m, address);
         world_->touch(m);
     }
     idle(c);
 }
 
+void Simulation::release(size_t c) {
+    give_up(c, "releases", 0.9, [this, c](Machine &m, uint32_t address) {
+        tally.releases += m.server->release(checks_->clients[c].id, address, world_->at(m)) ? 1 : 0;
+    });
+}
+
 void Simulation::decline(size_t c) {
-    Client &client = checks_->clients[c];
-    Machine &m = world_->machine(world_->random.chance(0.7) ? client.from : 1 - client.from);
-    world_->note("client " + std::to_string(c) + " declines " + dotted(client.address) + " to " + m.name());
-    uint32_t address = client.address;
-    drop(c);
-    if (reaches(c, m)) {
+    give_up(c, "declines", 0.7, [this, c](Machine &m, uint32_t address) {
         // With a probation that is shorter than many leases.
-        tally.declines += m.server->decline(client.id, address, 120, world_->at(m)) ? 1 : 0;
-        world_->touch(m);
-    }
-    idle(c);
+        tally.declines += m.server->decline(checks_->clients[c].id, address, 120, world_->at(m)) ? 1 : 0;
+    });
 }
 
 // ---- Faults ---------------------------------------------------------------------------------------------------------
@@ -353,6 +367,7 @@ void Simulation::fault_network() {
     if (world_->is_cut()) {
         world_->note("the link is mended");
         world_->cut(false, false);
+        mended_ = world_->ms;
         return;
     }
     if (!sane_to_cut()) {
@@ -367,13 +382,9 @@ void Simulation::fault_network() {
 
 void Simulation::fault_machine(Machine &m) {
     if (!m.runs()) {
-        if (sane_to_start(m)) {
-            world_->note(std::string(m.name()) + " starts");
-            world_->start(m);
-        }
+        start(m);
         return;
     }
-    // Not while the other one, gone on in PARTNER-DOWN, hasn't been heard by this one: a start would be alone.
     tally.deaths++;
     bool process = world_->random.chance(0.7);
     world_->note(std::string(m.name()) + (process ? " is killed" : " loses its power"));
@@ -382,11 +393,17 @@ void Simulation::fault_machine(Machine &m) {
         m.disk_hangs = false;
     }
     world_->after(world_->random.between(1, 30000), [this, &m] {
-        if (faults_ && !m.runs() && sane_to_start(m)) {
-            world_->note(std::string(m.name()) + " starts");
-            world_->start(m);
+        if (faults_ && !m.runs()) {
+            start(m);
         }
     });
+}
+
+void Simulation::start(Machine &m) {
+    if (sane_to_start(m)) {
+        world_->note(std::string(m.name()) + " starts");
+        world_->start(m);
+    }
 }
 
 void Simulation::fault_database(Machine &m) {
@@ -520,10 +537,8 @@ void Simulation::take_faults_away() {
     for (auto &path : path_) {
         path = {{true, true}};
     }
-    int64_t behind = 0;
     for (Machine &m : world_->machines()) {
         world_->hang_disk(m, false);
-        behind = std::min(behind, m.wall_ahead);
     }
     if (checks_->skew() > 50) {
         for (Machine &m : world_->machines()) {
@@ -552,7 +567,8 @@ void Simulation::take_faults_away() {
 
 // L1: NORMAL within MCLT and three retries.
 void Simulation::find_back() {
-    int64_t limit = world_->ms + longest_wait() + 3 * 5 * SECOND + int64_t(config_.startup_delay) * SECOND + 10 * SECOND;
+    int64_t limit =
+        world_->ms + longest_wait() + 3 * 5 * SECOND + int64_t(config_.startup_delay) * SECOND + 10 * SECOND;
     while (!world_->is_over() && world_->ms < limit) {
         if (world_->machine(0).state() == NO && world_->machine(1).state() == NO) {
             return;
@@ -567,7 +583,7 @@ void Simulation::come_to_rest() {
     if (!twice.empty()) {
         world_->run_until(world_->ms + 20 * SECOND);
         bool still = !checks_->held_twice().empty();
-        if (still && checks_->clashes() == 0) {
+        if (still && checks_->clashes() == 0 && stepped_ == 0) { // by a clock that was set, one of them may be over
             world_->fail("S1: " + dotted(twice.front()) + " is held by two clients, and no server has found that");
         }
     }

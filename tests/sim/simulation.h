@@ -44,11 +44,12 @@ private:
     int64_t pace_;        // seconds between two acts of one client, at most
     bool faults_ = true;
     bool clients_ask_ = true;
-    int64_t stepped_ = 0; // seconds by which clocks have been set, all in all
-    std::vector<std::array<bool, 2>> path_; // of each client to each server
-    std::vector<uint16_t> secs_step_;       // 0: always sends secs 0
+    int64_t mended_ = 0;                              // when the link was, last
+    int64_t stepped_ = 0;                             // seconds by which clocks have been set, all in all
+    std::vector<std::array<bool, 2>> path_;           // of each client to each server
+    std::vector<uint16_t> secs_step_;                 // 0: always sends secs 0
     std::vector<std::array<unsigned, 2>> unanswered_; // DISCOVERs in a row that a server with a free address has heard
-    std::vector<unsigned> attempt_; // a client's present dialogue; events of an older one are void
+    std::vector<unsigned> attempt_;                   // a client's present dialogue; events of an older one are void
     uint32_t next_xid_ = 100;
 
     // ---- Conditions ----
@@ -69,6 +70,7 @@ private:
     Lease request(size_t c, Machine &m, uint32_t address, bool selects, uint32_t xid);
     void take(size_t c, Machine &m, const Lease &lease);
     void drop(size_t c);
+    void give_up(size_t c, const char *what, double to_giver, const std::function<void(Machine &, uint32_t)> &hear);
     void release(size_t c);
     void decline(size_t c);
 
@@ -77,6 +79,7 @@ private:
     void fault();
     void fault_network();
     void fault_machine(Machine &m);
+    void start(Machine &m);
     void fault_database(Machine &m);
     void fault_clock(Machine &m);
     void fault_configuration(Machine &m);

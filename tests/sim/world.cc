@@ -156,14 +156,13 @@ void World::watch(Machine &m) {
     failover_binding b = m.server->binding(watched);
     auto disk = m.server->bindings_.find(watched);
     int64_t wall = at(m).wall;
-    std::string text = std::string(failover_binding_status_name(b.status)) + ", " + failover_owner_name(b.owner) +
-                       (b.update_due ? ", due" : "") + (b.update_sent ? ", known" : "") +
-                       (b.made_partner_down ? ", made alone" : "") + ", client " +
-                       std::to_string(int(b.client.hardware[6]) - 1) + (m.server->rows_.count(watched) ? ", row" : "") +
-                       ", on disk " +
-                       (disk == m.server->bindings_.end() ? "nothing"
-                                                          : failover_binding_status_name(disk->second.status)) +
-                       ", true ends";
+    std::string text =
+        std::string(failover_binding_status_name(b.status)) + ", " + failover_owner_name(b.owner) +
+        (b.update_due ? ", due" : "") + (b.update_sent ? ", known" : "") + (b.made_partner_down ? ", made alone" : "") +
+        ", client " + std::to_string(int(b.client.hardware[6]) - 1) + (m.server->rows_.count(watched) ? ", row" : "") +
+        ", on disk " +
+        (disk == m.server->bindings_.end() ? "nothing" : failover_binding_status_name(disk->second.status)) +
+        ", true ends";
     for (int64_t time : {b.ends, b.given, b.sent, b.acked, b.received}) {
         text += " " + std::to_string(time == 0 ? 0 : true_ms(m, time) / 1000);
     }
@@ -398,7 +397,9 @@ std::string World::states() const {
     std::string text;
     for (const Machine &m : machines_) {
         text += std::string(text.empty() ? "" : " ") + m.name() + " " +
-                (m.runs() ? failover_state_name(m.state()) : m.host_up ? "dead" : "off");
+                (m.runs()    ? failover_state_name(m.state())
+                 : m.host_up ? "dead"
+                             : "off");
     }
     return text;
 }

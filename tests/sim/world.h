@@ -37,7 +37,8 @@ public:
     bool chance(double p) {
         return double(engine_() % 1000000) < p * 1000000;
     }
-    template <typename T> T of(std::initializer_list<T> choice) {
+    template <typename T>
+    T of(std::initializer_list<T> choice) {
         return choice.begin()[below(uint32_t(choice.size()))];
     }
 
@@ -51,7 +52,7 @@ struct Machine {
     std::unique_ptr<Server> server;
     int64_t wall_ahead = 0; // of true time
     int64_t mono_ahead = 0;
-    bool host_up = true; // else it neither answers nor refuses a connection
+    bool host_up = true;  // else it neither answers nor refuses a connection
     unsigned process = 0; // one more with each start and each reload
     // The writer of the database takes what waits as one group; what comes meanwhile waits for the next.
     bool disk_hangs = false;

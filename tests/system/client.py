@@ -18,6 +18,7 @@ import threading
 import time
 
 import packet
+import process
 from packet import Datagram, Message
 
 SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC = 263, 1, 1
@@ -199,7 +200,7 @@ class Wire:
         if threaded and not enough():
             # One thread may still be at it although another one has answered a later packet. When all are at rest
             # its answer is under way, and will be here before that to a second marker.
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + PATIENCE * process.slowness
             while not all(server.is_idle() for server in threaded) and time.monotonic() < deadline:
                 time.sleep(0.001)
             self._mark(threaded, enough)
@@ -217,7 +218,7 @@ class Wire:
                 waiting.pop(source, None)
             return enough() or not waiting
 
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE * process.slowness
         while not self.wait(settled, 0) and time.monotonic() < deadline:
             for server in list(waiting.values()):
                 self.send(Datagram(self.mac, server.host.mac, MARKER_RELAY, server.host.address, 67, 67,
@@ -307,7 +308,7 @@ class Client:
         if timeout is not None:
             wire.wait(enough, timeout)
         elif not all(server.answers_markers for server in sent.audience):
-            wire.wait(enough, SILENCE)
+            wire.wait(enough, SILENCE * process.slowness)
         elif not wire.wait(enough, QUICK):
             wire.settle(unanswered(), enough)
         return answers()

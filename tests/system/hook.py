@@ -10,6 +10,7 @@ import re
 import sqlite3
 import time
 
+from client import Ack
 from compare import address_range, differences, view
 from kea import subnet
 from process import wait_until
@@ -119,6 +120,12 @@ def owned(server, addresses):
     return [address for address in addresses if binding(server, address).get("owner") == "mine"]
 
 
+def used_up(*servers):
+    """None has an address left to give. While interrupted that comes soon with `replace`, since who is refused gets
+    another address and the one before is held."""
+    return not any(status(server)["bindings"]["free-mine"] for server in servers)
+
+
 def wait_free(address, *servers, timeout=15):
     """Until the address is free on all these servers."""
     wait_until(lambda: all(is_free(server, address) for server in servers), timeout,
@@ -136,6 +143,20 @@ def log_lines(server, pattern, since=None):
     """The lines of the hook that match a regular expression."""
     return [line for line in server.log.text(since).splitlines()
             if "failover-hooks" in line and re.search(pattern, line)]
+
+
+def stored_bindings(server):
+    """{address: (MAC, end)} of the leases in its failover database, when all is written."""
+    wait_until(lambda: status(server)["database"] == "written", 5, "the database is written")
+    with contextlib.closing(sqlite3.connect(os.path.join(server.host.path, DATABASE))) as database:
+        rows = database.execute("SELECT address, hardware, ends FROM binding WHERE status = 'ACTIVE'").fetchall()
+    return {str(ipaddress.IPv4Address(address)): (hardware[1:].hex(":"), ends) for address, hardware, ends in rows}
+
+
+def kea_rows(server):
+    """{address: (MAC, end)} of the leases that Kea's own database has."""
+    return {address: (lease["hw-address"], lease["cltt"] + lease["valid-lft"])
+            for address, lease in server.leases().items() if lease["state"] == 0}
 
 
 # --- what is done to it --------------------------------------------------------------------------------------------
@@ -210,6 +231,11 @@ def wait_time(when):
     wait_until(lambda: time.time() >= when, when - time.time() + 1, "that time")
 
 
+def descriptors(server):
+    """How many a running server has open."""
+    return len(os.listdir(f"/proc/{server.pid}/fd"))
+
+
 # --- clients ---------------------------------------------------------------------------------------------------------
 
 def serve(client, server):
@@ -227,3 +253,17 @@ def wait_known(server, lease):
 def near(seconds):
     """A lifetime of that many seconds: the client and the server don't read their clocks in the same moment."""
     return range(int(seconds) - 1, int(seconds) + 2)
+
+
+QUICKLY = 1             # s; usually a millisecond
+
+
+def assert_serves(bed, server, clients=3):
+    """New clients get leases and renew them, without having to wait."""
+    for _ in range(clients):
+        client = bed.client()
+        begin = time.monotonic()
+        lease = serve(client, server)
+        assert isinstance(lease, Ack), f"{lease} of {server}"
+        assert time.monotonic() - begin < QUICKLY
+        client.release(lease)

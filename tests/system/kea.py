@@ -7,6 +7,7 @@ import json
 import os
 import socket
 
+import watch
 from process import Daemon, wait_until
 
 AGENT_PORT = 8000
@@ -90,7 +91,10 @@ def kea_config(self_path, subnets=None, shared_networks=None, hooks=(), threads=
                             for path, parameters in [*libraries, *hooks]],
         "subnet4": list(subnets) + ([MARKER_SUBNET] if marker else []),
         "shared-networks": [{"name": name, "subnet4": members} for name, members in (shared_networks or {}).items()],
+        # Of a query that it drops as a second one of its client Kea 2.2 writes at DEBUG what the first one holds, which
+        # another thread is changing, and crashes.
         "loggers": [{"name": "kea-dhcp4", "severity": severity, "debuglevel": 99, **output},
+                    {"name": "kea-dhcp4.bad-packets", "severity": "INFO", **output},
                     {"name": "kea-dhcp4.failover-hooks", "severity": "DEBUG", "debuglevel": 99, **output}],
     }
     return {"Dhcp4": merged(config, hyphenated(options))}
@@ -161,6 +165,7 @@ class ControlAgent(Daemon):
 class Kea(Daemon):
     """One kea-dhcp4. `config` is what kea_config() makes and may be changed between runs; so may `environment`, with
     more variables for the server."""
+    wrapper = []        # what it runs under
 
     def __init__(self, host, config):
         super().__init__(host, "kea-dhcp4")
@@ -184,8 +189,9 @@ class Kea(Daemon):
     def start(self, wait=True, timeout=20):
         """Returns when the server is configured and answers commands; wait=False: at once."""
         self.write_config()
-        self.spawn([self.host.program(self.name), "-c", f"{self.host.self_path}/kea.json"],
-                   environment(self.host, self.environment))
+        watching = watch.environment(hook["library"] for hook in self.config["Dhcp4"]["hooks-libraries"])
+        self.spawn([*self.wrapper, self.host.program(self.name), "-c", f"{self.host.self_path}/kea.json"],
+                   environment(self.host, watch.merged(watching, self.environment)))
         if wait:
             self.wait_ready(timeout)
 
@@ -198,11 +204,21 @@ class Kea(Daemon):
                 return False
         wait_until(ready, timeout, lambda: f"{self} answers commands; its log ends\n{self.log.tail(15)}")
 
+    def kill9(self):
+        """Killed while it writes its pid file it would not start any more; a service manager clears that away too."""
+        super().kill9()
+        for path in glob.glob(os.path.join(self.host.path, "*.pid")):
+            os.remove(path)
+
     def stop(self, timeout=10):
         try:
             self.agent.stop(timeout)
         finally:
             super().stop(timeout)
+
+    def findings(self):
+        """What a sanitizer or valgrind has found in the hook, in all its runs."""
+        return watch.findings(self.log.text(0))
 
     def restart(self):
         super().stop()

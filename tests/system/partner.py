@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 
+from hook import pair_config, wait_states
 from packet import ip_bytes, ip_text, mac_bytes
 from process import wait_until
 from testbed import LINK_ADDRESSES
@@ -256,3 +257,16 @@ class Partner:
             self.connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self.connection.close()
+
+
+@contextlib.contextmanager
+def scripted_primary(bed, library, parameters=None, acks=True, share=(), **options):
+    """A secondary in normal and its scripted partner, who has given it these addresses; arguments as for
+    pair_config()."""
+    server, = bed.start_all(bed.kea("srv2", pair_config(bed, library, parameters, **options)))
+    with Partner(bed, server, acks=acks) as partner:
+        partner.to_normal()
+        wait_states("normal", server)
+        for address in share:
+            assert partner.rejection(update(address, BACKUP)) is None
+        yield server, partner

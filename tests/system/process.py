@@ -8,6 +8,7 @@ import subprocess
 import time
 
 POLL = 0.02
+slowness = 1        # how many times as long everything may take
 
 
 class WaitTimeout(AssertionError):
@@ -19,7 +20,7 @@ def wait_until(predicate, timeout, what):
 
     `what` may be a function, so that the message can tell what was the case instead.
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * slowness
     while True:
         value = predicate()
         if value:
@@ -149,7 +150,7 @@ class Daemon:
             process.send_signal(self.stop_signal)
             process.send_signal(signal.SIGCONT)
             try:
-                process.wait(timeout)
+                process.wait(timeout * slowness)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -2,13 +2,13 @@
 """What comes over the failover port, out of the database or with a command, and isn't as it should be: one clear line,
 nothing lost, and the server goes on serving."""
 import contextlib
+import functools
 import glob
 import json
 import os
 import re
 import socket
 import sqlite3
-import struct
 import subprocess
 import time
 
@@ -16,17 +16,13 @@ import pytest
 
 import partner as wire
 from client import Ack
-from hook import (DATABASE, addresses_of, binding, is_free, locked, log_lines, normal_pair, pair_config, serve,
-                  status, wait_known, wait_quiet, wait_same_view, wait_states)
-from partner import ACTIVE, BACKUP, EXPIRED, FREE, NORMAL, RELEASED, Message, Partner, dial, is_closed, update
+from hook import (DATABASE, QUICKLY, addresses_of, assert_serves, binding, is_free, locked, log_lines, normal_pair,
+                  pair_config, serve, status, wait_known, wait_quiet, wait_same_view, wait_states)
+from partner import (ACTIVE, BACKUP, EXPIRED, FREE, NORMAL, RELEASED, Message, Partner, dial, is_closed,
+                     scripted_primary, update)
 from process import wait_until
 
 POOL = addresses_of(32)
-QUICKLY = 1             # s; usually a millisecond
-
-
-def descriptors(server):
-    return len(os.listdir(f"/proc/{server.pid}/fd"))
 
 
 def memory(server):
@@ -35,68 +31,7 @@ def memory(server):
         return int(re.search(r"VmRSS:\s+(\d+)", file.read())[1])
 
 
-def assert_serves(bed, server, clients=3):
-    """New clients get leases and renew them, without having to wait."""
-    for _ in range(clients):
-        client = bed.client()
-        begin = time.monotonic()
-        lease = serve(client, server)
-        assert isinstance(lease, Ack), f"{lease} of {server}"
-        assert time.monotonic() - begin < QUICKLY
-        client.release(lease)
-
-
-@pytest.fixture
-def lonely(bed, library):
-    """The primary of a pair that was in normal; its partner is down, and the partner's address is free to be used."""
-    primary, secondary = normal_pair(bed, library)
-    secondary.stop()
-    bed.programs.remove(secondary)
-    wait_states("communications-interrupted", primary)
-    return primary
-
-
 # --- the failover port -----------------------------------------------------------------------------------------
-
-def header(length, kind=wire.CONTACT, offset=12):
-    return struct.pack("!HBBII", length, kind, offset, int(time.time()), 1)
-
-
-def option(code, data):
-    return struct.pack("!HH", code, len(data)) + data
-
-
-BAD_MESSAGES = {
-    "web browser": (b"GET / HTTP/1.1\r\nHost: dhcp\r\n\r\n", "message length outside"),
-    "zeros": (bytes(100), "message length outside"),
-    "ones": (b"\xff" * 100, "message length outside"),
-    "length 11": (header(11), "message length outside"),
-    "length 2049": (header(2049) + bytes(2037), "message length outside"),
-    "length 65535": (header(65535) + bytes(9000), "message length outside"),
-    "type 0": (header(12, 0), "unknown message type"),
-    "type 13": (header(12, 13), "unknown message type"),
-    "type 255": (header(12, 255), "unknown message type"),
-    "offset in the header": (header(16, offset=4) + bytes(4), "payload offset outside"),
-    "offset behind the end": (header(16, offset=17) + bytes(4), "payload offset outside"),
-    "option runs past the end": (header(20, wire.CONNECTACK) + struct.pack("!HH", wire.NAME, 2000) + b"fofo",
-                                 "runs past the end"),
-    "half an option": (header(14, wire.CONNECTACK) + b"\0\x16", "runs past the end"),
-    "option of a wrong size": (header(19, wire.CONNECT) + option(wire.MCLT, b"\0\0\1"), "wrong size"),
-    "option appears twice": (header(24, wire.CONNECT) + option(wire.NAME, b"fo") * 2, "appears twice"),
-}
-
-
-@pytest.mark.parametrize("data, meaning", BAD_MESSAGES.values(), ids=BAD_MESSAGES)
-def test_bad_message_from_the_partners_address(bed, lonely, data, meaning):
-    mark = lonely.log.mark()
-    with dial(bed, "srv2", lonely) as connection:
-        connection.sendall(data)
-        assert is_closed(connection)
-    lines = log_lines(lonely, "ERROR", mark)
-    assert len(lines) == 1 and re.search(f"bad message from the partner: .*{meaning}", lines[0]), lines
-    assert_serves(bed, lonely)
-    assert status(lonely)["state"] == "communications-interrupted"
-
 
 NOT_FIRST = {"CONTACT": Message(wire.CONTACT, 1),
              "STATE": Message(wire.STATE, 1, {wire.SERVER_STATE: b"\2", wire.SERVER_FLAGS: b"\0", wire.STARTS: bytes(4)}),
@@ -112,21 +47,6 @@ def test_what_may_not_come_first(bed, lonely, message):
         assert is_closed(connection)
     assert len(log_lines(lonely, "something else than CONNECT", mark)) == 1
     assert_serves(bed, lonely, 1)
-
-
-def test_half_a_message_and_no_more(bed, lonely):
-    whole = Message(wire.CONNECTACK, 0, {wire.NAME: b"fo"}).encode()
-    mark = lonely.log.mark()
-    for size in range(1, len(whole)):
-        with dial(bed, "srv2", lonely) as connection:
-            connection.sendall(whole[:size])
-    assert_serves(bed, lonely)
-    with dial(bed, "srv2", lonely) as connection:
-        connection.sendall(whole[:-1])
-        connection.shutdown(socket.SHUT_WR)
-        assert is_closed(connection)
-    assert status(lonely)["why"].endswith("closed by the partner"), "what the last one did"
-    assert not log_lines(lonely, "ERROR", mark)
 
 
 REFUSED = {
@@ -165,57 +85,6 @@ def test_connect_that_is_refused(bed, library, connect, reason):
     assert_serves(bed, secondary, 1)
 
 
-def test_strangers(bed, library):
-    """No byte for who is no partner; the link of those who are doesn't notice."""
-    pair = primary, secondary = normal_pair(bed, library)
-    secondary.host.namespace.ip("addr add 10.98.0.77/24 dev eth1")
-    before = descriptors(primary)
-    mark = primary.log.mark()
-    connections = [dial(bed, "srv2", primary, source="10.98.0.77") for _ in range(300)]
-    for connection in connections:
-        with connection, contextlib.suppress(ConnectionError):
-            connection.settimeout(5)
-            assert connection.recv(100) == b""
-    assert_serves(bed, primary)
-    wait_until(lambda: descriptors(primary) <= before + 1, 5, lambda: f"{before} descriptors, but {descriptors(primary)}")
-    assert all("DEBUG" in line for line in log_lines(primary, "10.98.0.77", mark))
-    assert status(primary)["counters"]["disconnects"] == 0
-    wait_states("normal/normal", *pair)
-
-
-def test_300_idle_connections_from_the_partners_address(bed, library):
-    pair = primary, secondary = normal_pair(bed, library)
-    before = descriptors(primary)
-    connections = [dial(bed, "srv2", primary) for _ in range(300)]
-    assert_serves(bed, primary)
-    assert descriptors(primary) <= before + 5, "two may be open that have not completed CONNECT"
-    open_ones = [connection for connection in connections if not is_closed(connection, 0.005)]
-    assert len(open_ones) <= 2
-    for server in pair:
-        assert status(server)["counters"]["disconnects"] == 0
-    lease = serve(bed.client(), primary)
-    wait_known(secondary, lease)
-    for connection in connections:
-        connection.close()
-    wait_until(lambda: descriptors(primary) <= before + 1, 5, lambda: f"{before} descriptors, but {descriptors(primary)}")
-
-
-def test_who_says_nothing_or_next_to_nothing_is_given_up(bed, lonely):
-    """All at once, because each takes ten seconds: idle, one byte at a time, and the same after CONNECT was through."""
-    message = Message(wire.CONNECTACK, 0, {wire.NAME: b"fo", 99: bytes(500)}).encode()
-    idle, slow = dial(bed, "srv2", lonely), dial(bed, "srv2", lonely)
-    begin = time.monotonic()
-    sent = 0
-    while not is_closed(slow, 0.2) and time.monotonic() - begin < 15:
-        with contextlib.suppress(ConnectionError):
-            slow.sendall(message[sent:sent + 1])
-        sent += 1
-    assert 8 < time.monotonic() - begin < 13
-    assert is_closed(idle, 2)
-    assert log_lines(lonely, "doesn't complete CONNECT")
-    assert_serves(bed, lonely)
-
-
 def test_link_on_which_messages_never_end_is_given_up(bed, lonely):
     with Partner(bed, lonely) as partner:
         partner.wait(wire.STATE)
@@ -237,18 +106,7 @@ def test_link_on_which_messages_never_end_is_given_up(bed, lonely):
 
 # --- a partner that lies ------------------------------------------------------------------------------------------
 
-@contextlib.contextmanager
-def scripted_primary(bed, library, parameters=None, acks=True, **options):
-    """A secondary in normal with four addresses, and its scripted partner; arguments as for pair_config()."""
-    server, = bed.start_all(bed.kea("srv2", pair_config(bed, library, parameters, **options)))
-    with Partner(bed, server, acks=acks) as partner:
-        partner.to_normal()
-        wait_states("normal", server)
-        for address in POOL[:4]:
-            assert partner.rejection(update(address, BACKUP)) is None
-        yield server, partner
-
-
+scripted_primary = functools.partial(scripted_primary, share=POOL[:4])
 MAC = "0c:00:00:00:00:01"
 
 
@@ -346,20 +204,6 @@ def test_partner_that_never_acknowledges(bed, library):
             assert client.renew(lease).lifetime in (9, 10)
         assert len(partner.all(wire.BNDUPD)) <= 4
         assert status(server)["link"] == "up"
-
-
-@pytest.mark.parametrize("number", [0, 12, 200, 253, 255])
-def test_states_that_do_not_exist(bed, library, number):
-    with scripted_primary(bed, library) as (server, partner):
-        mark = server.log.mark()
-        partner.state(number)
-        partner.wait_closed()
-        assert log_lines(server, f"ERROR.*state number {number}, which the protocol doesn't have", mark)
-        wait_states("communications-interrupted", server)
-        assert_serves(bed, server, 1)
-    with Partner(bed, server) as partner:
-        partner.state(NORMAL)
-        wait_states("normal", server)
 
 
 def test_a_second_connect_on_the_link(bed, library):

@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: MPL-2.0
 """What servers still know after a crash, a restart, a reconfiguration, or the loss of a database."""
 import contextlib
-import dataclasses
 import glob
 import os
-import random
 import re
 import subprocess
-import threading
 import time
 
 import pytest
 
-import packet
 from client import Ack, Nak, Silence
 from hook import (DATABASE, addresses_of, binding, ends, force, held_down, let_go, log_lines, normal_pair, owned,
-                  pair_config, pending, roles, serve, small, states, status, wait_known, wait_quiet, wait_same_view,
-                  wait_states, wait_time, wipe)
+                  pair_config, pending, roles, serve, small, states, status, used_up, wait_known, wait_quiet,
+                  wait_same_view, wait_states, wait_time, wipe)
 from process import wait_until
+from rush import Rush
 
 MCLT = 5
 POOL = addresses_of(32)
@@ -77,182 +74,32 @@ def assert_kept(pair, leases):
         assert server.statistics("subnet[1].assigned-addresses") == len(server.leases())
 
 
-# --- clients without a rest --------------------------------------------------------------------------------------
-
-@dataclasses.dataclass
-class Hold:
-    """A client has been told that it has this address, and until when."""
-    client: object
-    address: str
-    begin: float
-    end: float
-
-
-class Load:
-    """Clients that lease, renew, reboot and release without a rest, and keep a book of what they were told."""
-    ANSWER = 0.3        # s to wait for an answer
-
-    def __init__(self, bed, count=8):
-        self.bed = bed
-        self.wire = bed.wire        # made here, not by several threads at once
-        self.holds = []
-        self.errors = []
-        self.acks = 0
-        self._over = threading.Event()
-        self._random = random.Random(count)
-        self._threads = [threading.Thread(target=self._run, args=(bed.client(),), daemon=True) for _ in range(count)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, client):
-        try:
-            hold = None
-            while not self._over.is_set():
-                hold = self._renew(client, hold) if hold else self._begin(client)
-                time.sleep(self._random.uniform(0, 0.1))
-        except Exception as error:
-            self.errors.append(error)
-            raise
-
-    def _told(self, client, answer, sent, hold=None):
-        """What the client has after an answer."""
-        if isinstance(answer, Nak):
-            hold.end = min(hold.end, answer.at)
-            return None
-        if isinstance(answer, Ack):
-            self.acks += 1
-            if hold is None:
-                hold = Hold(client, answer.address, answer.at, 0)
-                self.holds.append(hold)
-            assert answer.address == hold.address
-            hold.end = sent + answer.lifetime
-            hold.lease = answer
-        return hold if hold and hold.end > time.time() else None
-
-    def _begin(self, client):
-        offers = client.request_raw(packet.DISCOVER, expect=1, timeout=self.ANSWER, secs=self._random.choice((0, 5)))
-        sent = time.time()
-        if not offers:
-            return None
-        answer = client.request(offers[0], timeout=self.ANSWER)
-        return None if isinstance(answer, Nak) else self._told(client, answer, sent)
-
-    def _renew(self, client, hold):
-        sent = time.time()
-        what = self._random.random()
-        if what < 0.1:
-            # A server that lives hears of it; in any case the client uses the address no more.
-            hold.end = sent
-            client._transmit(packet.RELEASE, to=self._random.choice(self.bed.servers), unicast=True,
-                             ciaddr=hold.address)
-            return None
-        if what < 0.5:
-            answer = client.renew(hold.lease, timeout=self.ANSWER)
-        elif what < 0.8:
-            answer = client.rebind(hold.lease, timeout=self.ANSWER)
-        else:
-            answer = client.init_reboot(hold.address, timeout=self.ANSWER)
-        return self._told(client, answer, sent, hold)
-
-    def check(self, pair, addresses=POOL):
-        """No address was two clients' at one time, and both servers know who has one now."""
-        assert not self.errors, self.errors
-        by_address = {}
-        for hold in sorted(self.holds, key=lambda hold: hold.begin):
-            before = by_address.get(hold.address)
-            # Servers count whole seconds, and may be done with a lease when its client thinks there is a moment left.
-            assert before is None or before.client is hold.client or before.end - 1 <= hold.begin, (
-                f"{hold.address} is given to {hold.client} while it is {before.client}'s for {before.end - hold.begin} s")
-            if before is None or hold.end > before.end:
-                by_address[hold.address] = hold
-        wait_quiet(*pair)
-        wait_same_view(*pair, addresses)
-        for hold in by_address.values():
-            for server in pair:
-                held = binding(server, hold.address)
-                if hold.end > time.time() + 1:
-                    assert (held["binding-state"], held["hw-address"]) == ("ACTIVE", hold.client.mac), held
-        for server in pair:
-            assert server.statistics("subnet[1].assigned-addresses") == sum(
-                lease["state"] != 2 for lease in server.leases().values())
-            assert not log_lines(server, "CALLOUT_FAILED|LEASE_FAILED| clash")
-            assert status(server)["counters"]["clashes"] == 0
-
-
-KILLS = 15
-
-
-@pytest.mark.parametrize("policy, threads", [("replace", 0), ("extend", 4), ("replace", 4)])
-def test_killed_under_load(bed, library, threads, policy):
-    """kill -9 of one or the other at any moment, and some time later its return."""
-    pair = normal_pair(bed, library, {"interrupted_leases": policy, "mclt": 4}, valid_lifetime=6, threads=threads)
-    seed = time.time()
-    print(f"seed {seed}")
-    rolls = random.Random(seed)
-    with Load(bed) as load:
-        for _ in range(KILLS):
-            victim = rolls.choice(pair)
-            time.sleep(rolls.uniform(0.05, 0.4))
-            victim.kill9()
-            time.sleep(rolls.choice((0, 0.2, 1)))
-            victim.start()
-            wait_states("normal/normal", *pair)
-        acks = load.acks
-        wait_until(lambda: load.acks > acks + 10, 10, "clients are served as before")
-    load.check(pair)
-
-
-def test_both_killed_under_load(bed, library):
-    pair = normal_pair(bed, library, {"mclt": 4}, valid_lifetime=6)
-    with Load(bed) as load:
-        for _ in range(3):
-            wait_until(lambda: load.acks > 5, 10, "clients are served")
-            load.acks = 0
-            for server in pair:
-                server.kill9()
-            bed.start_all(*pair)
-            wait_states("normal/normal", *pair)
-    load.check(pair)
-
+# --- under load ---------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("policy, threads", [("replace", 4), ("extend", 0)])
 def test_link_lost_under_load(bed, library, policy, threads):
     """Both serve, without a word to each other, and meet again; a pool that is nearly used up."""
     pair = normal_pair(bed, library, {"interrupted_leases": policy, "mclt": 4}, valid_lifetime=6, threads=threads,
                        subnets=[small(16)])
-
-    def used_up():
-        """With `replace` that comes soon, since who is refused gets another address and the one before is held."""
-        return not any(status(server)["bindings"]["free-mine"] for server in pair)
-    with Load(bed) as load:
+    with Rush(bed) as rush:
         for number in range(4):
-            acks = load.acks
             held_down(pair[number % 2], pair[1 - number % 2])
-            wait_until(lambda: load.acks > acks + 20 or used_up(), 10, "both serve")
+            rush.wait_acks(20, or_else=lambda: used_up(*pair))
             let_go(pair[number % 2], pair[1 - number % 2])
-    load.check(pair, addresses_of(16))
+    rush.check(pair, addresses_of(16))
 
 
 def test_reconfigured_under_load(bed, library, threads, how):
     pair = normal_pair(bed, library, {"mclt": 4}, valid_lifetime=6, threads=threads)
     marks = [server.log.mark() for server in pair]
-    with Load(bed) as load:
+    with Rush(bed) as rush:
         for number in range(8):
             pair[number % 2].reload(how=how)
             if number % 3 == 0:
                 wait_states("normal/normal", *pair)
         wait_states("normal/normal", *pair)
-        acks = load.acks
-        wait_until(lambda: load.acks > acks + 10, 10, "clients are served as before")
-    load.check(pair)
+        rush.wait_acks(10)
+    rush.check(pair)
     for server, mark in zip(pair, marks):
         assert not log_lines(server, "startup|recover|partner-down|potential-conflict", mark)
 
@@ -488,6 +335,19 @@ def test_hook_removed_and_loaded_again(bed, library):
     assert binding(secondary, mine)["hw-address"] == client.mac
     wait_quiet(*pair)
     wait_same_view(*pair, POOL)
+
+
+def test_hook_removed_while_kea_holds_rows_that_it_made(bed, library):
+    """Kea destroys them when the library is no more in memory."""
+    pair = normal_pair(bed, library)
+    leases = [bed.client(role).dora() for role in ("primary", "secondary") * 3]
+    for lease in leases:
+        for server in pair:
+            wait_known(server, lease)
+    for server in pair:
+        server.reload(bed.kea_config())
+        server.reload()
+        assert server.leases().keys() == {lease.address for lease in leases}
 
 
 def descriptors(server):

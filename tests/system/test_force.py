@@ -6,7 +6,6 @@ import os
 import random
 import re
 import sqlite3
-import threading
 import time
 
 import pytest
@@ -16,6 +15,7 @@ from hook import (DATABASE, addresses_of, binding, held_down, in_conflict, locke
                   pending, roles, serve, small, states, status, wait_quiet, wait_same_view, wait_states,
                   wipe)
 from process import wait_until
+from rush import Threads
 
 MCLT, LEASE = 4, 600
 POOL = addresses_of(32)
@@ -503,28 +503,17 @@ def test_shutdown_can_be_left_by_partner_down(bed, pair):
 
 # --- under load ------------------------------------------------------------------------------------------------------
 
-class Crowd:
+class Crowd(Threads):
     """Clients that come, renew, and leave or just vanish, from several threads; each lease that one had is noted."""
 
     def __init__(self, bed, threads=4):
         self.bed = bed
         self.bed.wire           # made once, before several threads want it
         self.held = []          # (address, MAC, from, until)
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(self._run, [()] * threads)
 
     def _run(self):
-        while not self._over.is_set():
+        while not self.over.is_set():
             client = self.bed.client()
             offers = client.discover(secs=10, expect=1, timeout=0.3)
             lease = offers and client.request(offers[0], timeout=0.3)

@@ -164,14 +164,6 @@ def test_normal_nobody_waits_for_ever(bed, library):
     wait_until(lambda: len(patient.discover(secs=0)) == 2, 5, "who always sends secs 0 is answered by both in the end")
 
 
-@pytest.mark.parametrize("split, server, silent", [(256, 0, 1), (0, 1, 0)])
-def test_normal_split(bed, library, split, server, silent):
-    servers = pair(bed, library, split=split)
-    for role in "primary", "secondary":
-        assert [offer.source for offer in bed.client(role).discover()] == [servers[server].host.address]
-    assert bed.client().discover(secs=4, to=servers[silent])
-
-
 def test_normal_release_is_told_to_the_partner(bed, library, threads):
     primary, secondary = pair(bed, library, threads)
     for role, server, other in ("primary", primary, secondary), ("secondary", secondary, primary):

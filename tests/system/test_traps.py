@@ -9,11 +9,11 @@ import pytest
 import packet
 from client import Ack, Nak, Silence
 from compare import address_range
-from hook import (addresses_of, binding, ends, force, held_down, let_go, log_lines, normal_pair, owned, pair_config,
-                  pool, small, status, wait_quiet, wait_same_view, wait_states)
+from hook import (addresses_of, binding, ends, force, held_down, let_go, log_lines, normal_pair, owned, pool, small,
+                  status, wait_quiet, wait_same_view, wait_states)
 from kea import kea_hook, subnet
 from packet import Datagram, Message
-from partner import ACTIVE, BACKUP, RELEASED, Partner, update
+from partner import ACTIVE, BACKUP, RELEASED, scripted_primary, update
 from process import WaitTimeout, wait_until
 
 FOREVER = 0xffffffff
@@ -70,16 +70,6 @@ def test_discover_by_a_client_whose_reserved_address_is_taken(bed, library, thre
     wait_quiet(*pair)
     assert late.dora(secs=10).address == lease.address
     never_negative(*pair)
-
-
-@contextlib.contextmanager
-def scripted_primary(bed, library, parameters=None, **options):
-    """A secondary in normal and its scripted partner; arguments as for pair_config()."""
-    server, = bed.start_all(bed.kea("srv2", pair_config(bed, library, parameters, **options)))
-    with Partner(bed, server) as partner:
-        partner.to_normal()
-        wait_states("normal", server)
-        yield server, partner
 
 
 @contextlib.contextmanager
@@ -337,16 +327,6 @@ def test_init_reboot(bed, library, authoritative, linked, policy):
     # An own one: nobody but this server can know, and as plain Kea it refuses only where it is authoritative
     assert isinstance(stranger.init_reboot(mine, to=primary), Nak if authoritative else Silence)
     never_negative(*pair)
-
-
-def test_rebinding_for_an_address_that_the_partner_may_have_given(bed, library, authoritative):
-    pair = primary, secondary = normal_pair(bed, library, authoritative=authoritative)
-    held_down(*pair)
-    client = bed.client()
-    lease = client.dora(server=secondary)
-    assert isinstance(client.rebind(lease, to=primary), Silence), "the primary has never heard of this lease"
-    assert isinstance(client.init_reboot(lease.address, to=primary), Silence)
-    assert [offer.address != lease.address for offer in client.discover(hint=lease.address, to=primary)] == [True]
 
 
 # --- RELEASE and DECLINE while the server is silent ----------------------------------------------------------------
@@ -795,24 +775,3 @@ def test_big_subnets_of_a_shared_network_without_an_own_address(bed, library):
             assert [offer.address in addresses_of(2) for offer in offers] == [True]
             times.append(seconds)
         assert min(times) < 0.3, times
-
-
-# --- load balancing --------------------------------------------------------------------------------------------------------------
-
-def test_secs_and_secs_in_the_wrong_byte_order(bed, library):
-    primary, secondary = normal_pair(bed, library)
-    for secs, answered in ((0, False), (3, False), (0x0100, False), (0x0300, False), (4, True), (0x0400, True),
-                           (0x00ff, True), (0x0a00, True), (0x0101, True)):
-        for role, partner in ("primary", secondary), ("secondary", primary):
-            offers = bed.client(role).discover(secs=secs, to=partner)
-            assert bool(offers) == answered, f"secs {secs:#06x} of the {role}'s client at the partner: {offers}"
-        assert len(bed.client("primary").discover(secs=secs)) == (2 if answered else 1)
-
-
-def test_client_whose_secs_stay_zero(bed, library):
-    primary, secondary = normal_pair(bed, library, {"load_balance_max_seconds": 2})
-    client = bed.client("secondary")
-    began = time.monotonic()
-    assert client.discover(to=primary) == []
-    wait_until(lambda: client.discover(to=primary), 5, "the primary takes pity on it")
-    assert time.monotonic() - began > 1.9

@@ -203,6 +203,8 @@ class Testbed:
                 program.stop()
             except Exception as error:
                 problems.append(str(error))
+        problems += [f"{server}: {finding}" for server in self.servers if isinstance(server, Kea)
+                     for finding in server.findings()]
         if self._wire:
             self._wire.close()
         for namespace in self._namespaces:

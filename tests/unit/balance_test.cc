@@ -5,24 +5,13 @@
 #include <set>
 
 #include "balance.h"
-#include "load_balance.h"
-#include "pair.h"
 #include "partner.h"
+#include "state.h"
+#include "story.h"
 
 using namespace failover_test;
 
 namespace {
-
-// The n-th client whose bucket is the primary's, or the secondary's, with split 128.
-failover_client client_of(failover_role role, unsigned n) {
-    for (unsigned number = 1;; number++) {
-        failover_client c = make_client(number);
-        bool primarys = failover_hash(c.hardware + 1, c.hardware_length - 1u) < 128;
-        if (primarys == (role == FAILOVER_PRIMARY) && n-- == 0) {
-            return c;
-        }
-    }
-}
 
 // ---- Two servers ----------------------------------------------------------------------------------------------------
 
@@ -102,56 +91,10 @@ TEST_P(FirstDivision, IsHalfAndTheOddOneStaysWithThePrimary) {
     EXPECT_EQ(GetParam().secondarys, moved()) << "each gift is one update, and nothing else has to be told";
 }
 
-// 1000 rounds of both servers' timers, and no client.
-TEST_P(FirstDivision, IsNotTouchedAgain) {
-    start_normal(GetParam().addresses);
-    uint32_t before = moved();
-    pass(1000 * 63);
-    EXPECT_EQ(before, moved());
-    EXPECT_EQ(0u, poolresps());
-    expect_division(GetParam().primarys, GetParam().secondarys);
-}
-
-TEST_P(FirstDivision, IsNotTouchedWhenBothTimersStrikeAtOnce) {
-    start_normal(GetParam().addresses);
-    uint32_t before = moved();
-    for (int round = 0; round < 1000; round++) {
-        balance_run(p->core_, BALANCE_ON_TIMER);
-        balance_run(s->core_, BALANCE_ON_TIMER);
-        settle();
-    }
-    EXPECT_EQ(before, moved());
-    expect_division(GetParam().primarys, GetParam().secondarys);
-}
-
 INSTANTIATE_TEST_SUITE_P(Pools, FirstDivision,
                          ::testing::Values(Division{1, 1, 0}, Division{2, 1, 1}, Division{3, 2, 1}, Division{4, 2, 2},
                                            Division{11, 6, 5}, Division{20, 10, 10}, Division{255, 128, 127}),
                          [](const auto &info) { return "Of" + std::to_string(info.param.addresses); });
-
-TEST_F(Balance, TheSplitOfClientsDoesNotChangeTheDivisionOfAddresses) {
-    for (unsigned split : {0u, 256u}) {
-        start_normal(20, [split](failover_config &c) { failover_hba_from_split(split, c.hba); });
-        expect_division(10, 10);
-    }
-}
-
-TEST_F(Balance, OneAddressLeftMovesAtMostOnce) {
-    for (bool primarys : {true, false}) {
-        start_normal(20);
-        lease_until(*p, primarys ? 1 : 0);
-        lease_until(*s, primarys ? 0 : 1);
-        uint32_t before = moved();
-        pass(100);
-        EXPECT_LE(moved(), before + 1);
-        before = moved();
-        pass(1000 * 63);
-        EXPECT_EQ(before, moved()) << "then silence";
-        EXPECT_EQ(0u, poolresps());
-        EXPECT_EQ(1u, p->own_free(now) + s->own_free(now));
-        expect_agreement();
-    }
-}
 
 TEST_F(Balance, UsedAddressesComeToRestToo) {
     start_normal(11);
@@ -200,6 +143,9 @@ TEST_F(Balance, AllFreeAddressesAreOwnedByOneServerThroughAnInterruption) {
     for (uint32_t a = p->first_; a <= p->last_; a++) {
         EXPECT_NE(p->binding(a).owner, s->binding(a).owner);
     }
+    ASSERT_EQ(Lease::ACK, dora(*p, make_client(1)).kind);
+    ASSERT_EQ(Lease::ACK, dora(*s, make_client(2)).kind);
+    EXPECT_EQ(INT64_MAX, balance_deadline(p->core_)) << "a lease doesn't wake it either";
     uint32_t before = moved();
     pass(1000);
     EXPECT_EQ(before, moved()) << "nobody gives anything away while nobody listens";
@@ -386,6 +332,24 @@ TEST_F(Balance, AServerThatLostItsDatabaseIsToldWhatItOwns) {
     }
 }
 
+// Its leases were in Kea's database, so that it wrote them down before it knew whose anything is.
+TEST_F(Balance, WhatIsNobodysIsWrittenDownWhenItIsSomebodys) {
+    start_normal(20);
+    s->config_.mclt = 60;
+    failover_client c = make_client(1);
+    lease(*s, c);
+    kill(*s);
+    s->lose_database();
+    cut();
+    restart(*s);
+    uint32_t address = s->rows_.begin()->first;
+    ASSERT_EQ(FAILOVER_NOBODY, s->bindings_[address].owner);
+    mend();
+    pass(200);
+    ASSERT_EQ(FAILOVER_NORMAL, s->state());
+    EXPECT_EQ(FAILOVER_PARTNERS, s->bindings_[address].owner) << "never divided, so the configured primary's";
+}
+
 // ---- One server, and a partner played by the test -------------------------------------------------------------------
 
 class BalanceWire : public Scripted {
@@ -460,6 +424,30 @@ TEST_F(BalanceWire, NeverUsedAddressesAreGivenUntilBothHaveTheSame) {
 TEST_F(BalanceWire, UsedAddressesAreGivenUntilTheHold) {
     all_mine(FAILOVER_PRIMARY, 20, FAILOVER_PRIMARY);
     EXPECT_EQ(8u, gifts_on_entry().size());
+}
+
+// A dhcpd may leave out when the client was last heard of; and an address that was abandoned has no client left.
+TEST_F(BalanceWire, OneTraceOfUseIsEnough) {
+    all_mine(FAILOVER_PRIMARY, 20, FAILOVER_PRIMARY);
+    for (auto &[address, binding] : x->bindings_) {
+        binding.cltt = 0;
+    }
+    EXPECT_EQ(8u, gifts_on_entry().size());
+    forget();
+    all_mine(FAILOVER_PRIMARY, 20, FAILOVER_PRIMARY);
+    for (auto &[address, binding] : x->bindings_) {
+        binding.client = failover_client{};
+    }
+    EXPECT_EQ(8u, gifts_on_entry().size());
+}
+
+TEST_F(BalanceWire, GiftsAreLogged) {
+    all_mine(FAILOVER_PRIMARY, 0, FAILOVER_PRIMARY);
+    gifts_on_entry();
+    EXPECT_TRUE(x->logged("balance: 10 free addresses go to the partner"));
+    x->log_.clear();
+    balance_run(x->core_, BALANCE_ON_TIMER);
+    EXPECT_FALSE(x->logged("go to the partner")) << "a balance without gifts is no news";
 }
 
 // Of the partner's own clients until lts is -hold.
@@ -593,6 +581,8 @@ TEST_F(BalanceWire, PoolrespIsTakenNoteOf) {
     EXPECT_TRUE(in(link).empty());
 }
 
+// ---- Lack ------------------------------------------------------------------------------------------------------------
+
 // total 10, threshold (10 x 15 + 50) / 100 = 2, panic -4: it takes less than that to ask.
 TEST_F(BalanceWire, AServerAsksWhenItLacksMoreThanThePanicThreshold) {
     for (failover_role role : {FAILOVER_PRIMARY, FAILOVER_SECONDARY}) {
@@ -608,13 +598,11 @@ TEST_F(BalanceWire, AServerAsksWhenItLacksMoreThanThePanicThreshold) {
         }
         // 1 mine, 10 theirs: lts is -4, and panic for 11 is -4.
         EXPECT_EQ("", names(link));
-        pass(20000);
-        send(Message(FAILOVER_CONTACT, 70));
-        pass(20000);
-        send(Message(FAILOVER_CONTACT, 71));
-        pass(25000);
+        for (int seconds = 0; seconds < 600; seconds += 10) {
+            pass(10000);
+            send(Message(FAILOVER_CONTACT, 70));
+        }
         EXPECT_EQ(std::string::npos, names(link).find("POOLREQ"));
-        send(Message(FAILOVER_CONTACT, 72));
         ASSERT_GT(bind(make_client(10), POOL_FIRST + 9), 0u);
         acknowledge_all();
         ASSERT_GT(bind(make_client(10), POOL_FIRST + 9), 0u);
@@ -635,6 +623,79 @@ TEST_F(BalanceWire, AServerAsksWhenItLacksMoreThanThePanicThreshold) {
     }
 }
 
+// The balance of each pool of this server's: what it has of it, and what the partner has.
+TEST_F(BalanceWire, AServerOfFewAddressesAsksOnlyForAPair) {
+    for (uint32_t theirs : {2u, 4u}) {
+        SCOPED_TRACE(std::to_string(theirs) + " of the partner's and none of its own");
+        make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, theirs, [](failover_config &c) { c.max_lease_misbalance = 0; });
+        for (uint32_t n = 0; n < theirs; n++) {
+            had(n, FAILOVER_PARTNERS, nullptr);
+        }
+        meet();
+        forget();
+        balance_run(x->core_, BALANCE_ON_TIMER);
+        run();
+        // The threshold is 0, and then one pair too few is let pass: lts is -1 and -2.
+        EXPECT_EQ(theirs == 2 ? "" : "POOLREQ", names(link));
+    }
+}
+
+TEST_F(BalanceWire, OnePoolThatLacksIsEnoughToAsk) {
+    make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
+    for (uint32_t n = 0; n < 20; n++) {
+        had(n, FAILOVER_PARTNERS, nullptr);
+    }
+    const uint32_t other_pool = POOL_FIRST + 100;
+    x->start(now);
+    x->kill();
+    failover_host host{nullptr, [](void *, uint64_t, const failover_record *, const failover_binding *) {},
+                       [](void *, failover_severity, const char *) {}};
+    x->core_ = failover_create(&x->config_, &host);
+    ASSERT_TRUE(failover_add_pool(x->core_, SUBNET, POOL_FIRST, POOL_FIRST + 19));
+    ASSERT_TRUE(failover_add_pool(x->core_, SUBNET, other_pool, other_pool + 19));
+    ASSERT_TRUE(failover_build(x->core_, &*x->record_));
+    for (auto &[address, binding] : x->bindings_) {
+        failover_restore_binding(x->core_, &binding);
+    }
+    failover_start(x->core_, "process-2", now);
+    auto all_on_disk = [&] {
+        failover_committed(x->core_, failover_sequence(x->core_), now);
+        run();
+    };
+    link_up();
+    all_on_disk();
+    send(state_message(FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall));
+    all_on_disk();
+    forget();
+    balance_run(x->core_, BALANCE_ON_TIMER);
+    run();
+    EXPECT_NE(std::string::npos, names(link).find("POOLREQ"));
+}
+
+// ---- When ------------------------------------------------------------------------------------------------------------
+
+TEST_F(BalanceWire, BalanceIsRunWhenItIsDue) {
+    all_mine(FAILOVER_PRIMARY, 0, FAILOVER_PRIMARY);
+    meet();
+    acknowledge_all();
+    now.mono = balance_deadline(x->core_);
+    failover_tick(x->core_, now);
+    EXPECT_GT(balance_deadline(x->core_), now.mono);
+}
+
+// A list may lie for 15 % of the time for which its oldest address has, and the own one for twice that.
+TEST_F(BalanceWire, TheShorterOfBothListsDecides) {
+    for (int64_t mine : {-400, -1000}) {
+        make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
+        for (uint32_t n = 0; n < 20; n++) {
+            had(n, n < 10 ? FAILOVER_MINE : FAILOVER_PARTNERS, nullptr);
+            x->bindings_[POOL_FIRST + n].starts = now.wall + (n < 10 ? mine : -1000);
+        }
+        meet();
+        EXPECT_EQ(now.mono + (mine == -400 ? 120000 : 150000), balance_deadline(x->core_));
+    }
+}
+
 TEST_F(BalanceWire, BalanceWaitsForTheMinimumInterval) {
     make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
     meet();
@@ -650,12 +711,133 @@ TEST_F(BalanceWire, BalanceNeverWaitsLongerThanTheMaximum) {
     EXPECT_EQ(now.mono + 600000, balance_deadline(x->core_));
 }
 
+// A deadline that is always now would keep the main loop busy for ever.
+TEST_F(BalanceWire, WithoutAMinimumIntervalTheServerStillComesToRest) {
+    make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20, [](failover_config &c) { c.min_balance = c.max_balance = 0; });
+    meet();
+    EXPECT_GT(failover_deadline(x->core_), now.mono);
+}
+
 TEST_F(BalanceWire, WithoutALinkThereIsNoBalance) {
     make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
     meet();
     disconnect(link);
     EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, x->state());
     EXPECT_EQ(0u, balance_run(x->core_, BALANCE_ON_TIMER));
+}
+
+// Forced to normal with nobody there: who is to be given anything hasn't said yet that it takes it.
+TEST_F(BalanceWire, WhoIsForcedToNormalAloneGivesNothing) {
+    all_mine(FAILOVER_PRIMARY, 0, FAILOVER_PRIMARY);
+    partner_max_unacked = 1000;
+    start();
+    failover_force force{FAILOVER_NORMAL, true, 0};
+    failover_plan plan;
+    failover_force_plan(x->core_, &force, now, &plan);
+    ASSERT_EQ(FAILOVER_OK, plan.result) << plan.text;
+    failover_force_apply(x->core_, &force, &plan, now);
+    run();
+    ASSERT_EQ(FAILOVER_NORMAL, x->state());
+    EXPECT_EQ(0u, balance_run(x->core_, BALANCE_ON_TIMER));
+    link_up();
+    EXPECT_EQ(0u, balance_run(x->core_, BALANCE_ON_TIMER));
+    EXPECT_EQ(20u, failover_own_free(x->core_, POOL_FIRST, now));
+}
+
+// ---- Whose what nobody ever used is (5.16) ---------------------------------------------------------------------------
+
+// A server without a record, forced to serve before it could ask: when it has asked, it owns and divides.
+TEST_F(BalanceWire, UpddoneMakesAnOwnerOfWhoHadNoRecord) {
+    make(FAILOVER_PRIMARY);
+    partner_max_unacked = 1000;
+    start();
+    state_enter(x->core_, FAILOVER_PARTNER_DOWN, now.wall);
+    run();
+    link_up_in(FAILOVER_RECOVER);
+    send(state_message(FAILOVER_RECOVER_DONE, now.wall));
+    ASSERT_EQ(FAILOVER_NORMAL, x->state());
+    ASSERT_EQ(FAILOVER_NOBODY, x->record_->default_owner);
+    take(FAILOVER_STATE);
+    send(Message(FAILOVER_UPDDONE, take(FAILOVER_UPDREQALL).m.xid));
+    EXPECT_EQ(FAILOVER_MINE, x->record_->default_owner);
+    EXPECT_EQ(10u, gifts().size());
+}
+
+TEST_F(BalanceWire, WhoHadNoRecordAsksWhenItEntersNormal) {
+    ours = true;
+    make(FAILOVER_SECONDARY);
+    start();
+    state_enter(x->core_, FAILOVER_PARTNER_DOWN, now.wall);
+    run();
+    link_up_in(FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    ASSERT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    state_enter(x->core_, FAILOVER_NORMAL, now.wall);
+    run();
+    EXPECT_EQ("STATE UPDREQALL", names(link)) << "the partner may have nothing more to say by itself";
+}
+
+// Forced to normal alone, it asks as soon as there is somebody to ask: no change of state comes that would ask.
+TEST_F(BalanceWire, WhoHadNoRecordAndIsInNormalAsksThePartnerThatComes) {
+    make(FAILOVER_SECONDARY);
+    start();
+    state_enter(x->core_, FAILOVER_NORMAL, now.wall);
+    run();
+    for (failover_state theirs : {FAILOVER_NORMAL, FAILOVER_COMMUNICATIONS_INTERRUPTED}) {
+        ours = true;
+        link_up();
+        forget();
+        send(state_message(theirs, now.wall));
+        ASSERT_EQ(FAILOVER_NORMAL, x->state());
+        uint32_t xid = take(FAILOVER_UPDREQALL).m.xid;
+        send(state_message(theirs, now.wall));
+        EXPECT_EQ("", names(link)) << "once is enough";
+        if (theirs == FAILOVER_NORMAL) {
+            disconnect(link);
+            state_enter(x->core_, FAILOVER_NORMAL, now.wall);
+        } else {
+            send(Message(FAILOVER_UPDDONE, xid));
+            EXPECT_EQ(FAILOVER_PARTNERS, x->record_->default_owner);
+        }
+    }
+}
+
+// The two configurations have exchanged their roles: that changes no ownership, of what was never used either.
+TEST_F(BalanceWire, WhoOwnsAlreadyTakesNothingAnew) {
+    make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
+    x->record_->default_owner = FAILOVER_PARTNERS;
+    meet();
+    failover_why why{};
+    ASSERT_TRUE(failover_sync(x->core_, now, &why)) << why.text;
+    run();
+    send(Message(FAILOVER_UPDDONE, take(FAILOVER_UPDREQALL).m.xid));
+    EXPECT_EQ(FAILOVER_PARTNERS, x->record_->default_owner);
+}
+
+// A reserved address may be leased before anything is owned; the partner takes it for the primary's as this one does.
+TEST_F(BalanceWire, WhatIsStillNobodysIsThePrimarysOnTheWire) {
+    make(FAILOVER_PRIMARY, 20, [](failover_config &c) { c.interrupted_leases = FAILOVER_EXTEND; });
+    x->reserved_ = {POOL_FIRST};
+    start();
+    state_enter(x->core_, FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall);
+    failover_client c = make_client(1);
+    failover_ask a = ask(c, POOL_FIRST);
+    a.reserved = true;
+    ASSERT_TRUE(failover_bound(x->core_, &a, now.wall, 60, now));
+    pass(61000);
+    ASSERT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status) << "rewound";
+    ASSERT_EQ(FAILOVER_NOBODY, x->binding(POOL_FIRST).owner);
+    link_up();
+    send(state_message(FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall));
+    ASSERT_EQ(FAILOVER_NORMAL, x->state());
+    bool told = false;
+    for (const Received &r : in(link)) {
+        if (r.m.type == FAILOVER_BNDUPD) {
+            EXPECT_EQ(POOL_FIRST, r.m.assigned_ip_address);
+            EXPECT_EQ(FAILOVER_FREE, r.m.binding_status);
+            told = true;
+        }
+    }
+    EXPECT_TRUE(told);
 }
 
 // ---- A gift is nobody's from the moment its update is queued (rule 12) ----------------------------------------------
@@ -757,6 +939,21 @@ TEST_F(BalanceWire, APartnersGiftIsOursOnceItIsAccepted) {
     }
 }
 
+// What the partner gives is not its own client's to have back: it would go to and fro.
+TEST_F(BalanceWire, AGiftIsKeptWhoeverHadItLast) {
+    make_known(FAILOVER_PRIMARY, FAILOVER_NORMAL, 20);
+    meet();
+    failover_client c = client_of(FAILOVER_SECONDARY, 0);
+    EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + 15, FAILOVER_FREE, &c, 0, now.wall, now.wall)));
+    EXPECT_EQ(FAILOVER_MINE, x->binding(POOL_FIRST + 15).owner);
+    EXPECT_TRUE(in(link).empty());
+    EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &c, now.wall + 60, now.wall, now.wall, now.wall)));
+    EXPECT_EQ(FAILOVER_MINE, x->binding(POOL_FIRST + 15).owner) << "a lease is no gift";
+    EXPECT_TRUE(in(link).empty());
+    EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + 15, FAILOVER_RELEASED, &c, now.wall, now.wall, now.wall, now.wall)));
+    EXPECT_EQ(FAILOVER_PARTNERS, x->binding(POOL_FIRST + 15).owner) << "affinity is for what comes free";
+}
+
 // A dhcpd tells a future end with addresses that it has offered.
 TEST_F(BalanceWire, AGiftWithAFutureEndIsNotUsedBeforeThat) {
     make_known(FAILOVER_SECONDARY, FAILOVER_NORMAL, 20);
@@ -767,6 +964,18 @@ TEST_F(BalanceWire, AGiftWithAFutureEndIsNotUsedBeforeThat) {
     EXPECT_EQ(0u, bind(make_client(1), POOL_FIRST + 15));
     pass(21000);
     EXPECT_EQ(11u, failover_own_free(x->core_, POOL_FIRST, now));
+    EXPECT_GT(bind(make_client(1), POOL_FIRST + 15), 0u);
+}
+
+// The partner's clock is behind: by its time the offer lasts longer (rule 9).
+TEST_F(BalanceWire, AGiftWithAFutureEndWaitsForThePartnersClock) {
+    make_known(FAILOVER_SECONDARY, FAILOVER_NORMAL, 20);
+    skew = -10;
+    meet();
+    EXPECT_EQ(0, verdict(bndupd(POOL_FIRST + 15, FAILOVER_BACKUP, nullptr, now.wall + 20, now.wall, now.wall)));
+    pass(25000);
+    EXPECT_EQ(0u, bind(make_client(1), POOL_FIRST + 15));
+    pass(5000);
     EXPECT_GT(bind(make_client(1), POOL_FIRST + 15), 0u);
 }
 

@@ -541,12 +541,6 @@ TEST_F(Callouts, ExpiredRowOfALeaseThatIsPromisedForLongerIsRenewedAndCountedOnc
 
 // ---- subnet4_select: BOOTP and reservations -------------------------------------------------------------------------
 
-TEST_F(Callouts, BootpClientGetsNoAddressOfAPool) {
-    start();
-    EXPECT_EQ(DROP, selected(Packet(DHCPREQUEST, client(1)).inClass("BOOTP")));
-    EXPECT_EQ(DROP, selected(discover(client(1)).inClass("BOOTP")));
-}
-
 TEST_F(Callouts, BootpClientWithAReservationInAPoolIsDropped) {
     makeSubnet();
     reserve(1, client(1), MINE);

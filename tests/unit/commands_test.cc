@@ -132,6 +132,14 @@ TEST_F(Commands, ForceWithANulInItsStateIsNotCutOff) {
     EXPECT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, state());
 }
 
+TEST_F(Commands, AnUnknownArgumentWithANulDoesNotEndTheText) {
+    start();
+    ElementPtr arguments = Element::createMap();
+    arguments->set(std::string("st\0ate", 6), Element::create("partner-down"));
+    answer = shim::forceState(*service, arguments);
+    EXPECT_PRED2(contains, text(), "unknown argument \"st?ate\"; accepted are: state");
+}
+
 TEST_F(Commands, ForceWithAnOverrideThatIsNoBoolean) {
     start();
     for (const char *value : {"\"true\"", "1", "null", "[ true ]"}) {

@@ -570,3 +570,21 @@ TEST_F(Pair, ForcedShutdownAndStartup) {
     EXPECT_EQ(FAILOVER_SECONDARY, p->status(now).role);
     EXPECT_EQ(FAILOVER_PRIMARY, s->status(now).role) << "and who went on stays primary";
 }
+
+// The wait counts from the shutdown, and what the first contact of this process allowed is not allowed again.
+TEST_F(Pair, ForcedStartupAfterAShutdownWaitsForTheMclt) {
+    start_normal();
+    pass(100);
+    s->log_.clear();
+    ASSERT_EQ(FAILOVER_OK, force(*s, FAILOVER_SHUTDOWN).result);
+    int64_t served = now.wall;
+    pass(3);
+    ASSERT_EQ(FAILOVER_OK, force(*s, FAILOVER_STARTUP).result);
+    EXPECT_EQ(FAILOVER_RECOVER_WAIT, s->state());
+    EXPECT_FALSE(s->logged("recover-wait is skipped"));
+    pass(served + 59 - now.wall);
+    EXPECT_EQ(FAILOVER_RECOVER_WAIT, s->state());
+    pass(FAILOVER_SERVED_INTERVAL + 1);
+    EXPECT_EQ(FAILOVER_NORMAL, s->state());
+    EXPECT_EQ(FAILOVER_NORMAL, p->state());
+}

@@ -3,7 +3,9 @@
 // What clients see in each state, row by row, with lifetimes worked out by hand: the MCLT is 60 s and the
 // configured lifetime 3600 s unless a test says otherwise.
 #include "lease_rules.h"
+#include "load_balance.h"
 #include "partner.h"
+#include "state.h"
 
 using namespace failover_test;
 
@@ -74,15 +76,7 @@ protected:
     }
 
     failover_verdict discover(const failover_client &client, uint16_t secs = 100) {
-        uint32_t subnets[] = {SUBNET};
-        failover_discover d{};
-        d.client = &client;
-        d.balance_key = client.id_length > 0 ? client.id : client.hardware + 1;
-        d.balance_key_length = client.id_length > 0 ? client.id_length : client.hardware_length - 1u;
-        d.secs = secs;
-        d.subnets = subnets;
-        d.subnet_count = 1;
-        return failover_on_discover(x->core(), &d, now, &why);
+        return x->discover_verdict(client, secs, now, &why);
     }
     failover_verdict other() {
         return failover_on_other(x->core(), &why);
@@ -119,6 +113,8 @@ TEST_F(Rules, SilentStates) {
         EXPECT_EQ(FAILOVER_SILENCE, request(two, ELSEWHERE));
         EXPECT_EQ(FAILOVER_SILENCE, other()) << "RELEASE, DECLINE, INFORM";
         EXPECT_EQ(7u, x->status(now).counters.queries_silent);
+        EXPECT_FALSE(may_have(one, OWN)) << "nor where Kea asks only when it answers";
+        EXPECT_FALSE(may_have(two, OWN + 1));
         EXPECT_EQ(0u, next_own());
         EXPECT_EQ(0u, x->own_free(now));
         EXPECT_NE("", std::string(why.text));
@@ -147,6 +143,229 @@ TEST_F(Rules, ReservationsOutsideThePoolsAreServedInRecover) {
         EXPECT_EQ(served ? FAILOVER_GO_ON : FAILOVER_SILENCE, failover_on_request(x->core(), &a, now, &why));
         x->kill();
     }
+}
+
+// The time of whoever asks counts, whatever came due before it.
+TEST_F(Rules, EveryQuestionBringsItsTime) {
+    in_state(CI, {lease(OWN, one, 10, 50, 3600)});
+    failover_ask a = ask(two, OWN + 1);
+    uint32_t seconds = 0;
+    const std::function<void()> questions[] = {
+        [&] { failover_may_have(x->core(), &a, now, &seconds, &why); },
+        [&] { failover_on_request(x->core(), &a, now, &why); },
+        [&] { discover(three); },
+        [&] { next_own(); },
+        [&] { x->own_free(now); },
+        [&] { failover_exhausted(x->core(), &three, now); },
+        [&] { failover_bound(x->core(), &a, now.wall, 60, now); },
+        [&] { failover_released(x->core(), OWN, &one, now); },
+        [&] { failover_declined(x->core(), OWN, now.wall + 100, now); },
+        [&] { failover_explain_binding(x->core(), OWN, now, &why); },
+    };
+    for (auto &question : questions) {
+        now.wall++;
+        now.mono += 1000;
+        question();
+        EXPECT_EQ(now.mono, x->core()->now.mono) << "question " << &question - questions;
+    }
+}
+
+// ---- What happens to a lease ----------------------------------------------------------------------------------------
+
+class Happens : public Rules {
+protected:
+    // Each address is in one status, and counted there.
+    void expect_counted(failover_binding_status status, uint64_t count = 1) {
+        failover_status s = x->status(now);
+        uint64_t all = 0;
+        for (uint64_t n : s.by_status) {
+            all += n;
+        }
+        EXPECT_EQ(20u, all) << failover_binding_status_name(status);
+        EXPECT_EQ(count, s.by_status[status]) << failover_binding_status_name(status);
+    }
+};
+
+TEST_F(Happens, EveryAddressIsCountedOnce) {
+    in_state(NO);
+    expect_counted(FAILOVER_FREE, 10);
+    bind(one, OWN);
+    expect_counted(FAILOVER_ACTIVE);
+    acknowledge_all();
+    release(one, OWN);
+    expect_counted(FAILOVER_RELEASED);
+    acknowledge_all();
+    expect_counted(FAILOVER_RELEASED, 0);
+    bind(one, OWN);
+    failover_declined(x->core(), OWN, now.wall + 10, now);
+    expect_counted(FAILOVER_ABANDONED);
+    run();
+    acknowledge_all();
+    wait(11);
+    expect_counted(FAILOVER_ABANDONED, 0);
+    bind(two, OWN + 1);
+    wait(61);
+    expect_counted(FAILOVER_EXPIRED);
+}
+
+TEST_F(Happens, KeasRowGoesWithTheLease) {
+    in_state(NO, {lease(OWN, one, 10, 50, 3600), lease(OWN + 1, two, 10, 50, 3600)});
+    ASSERT_EQ(2u, x->rows_.size());
+    release(one, OWN); // Kea may keep the row of a released lease
+    EXPECT_EQ(0u, x->rows_.count(OWN));
+    wait(51);
+    EXPECT_EQ(0u, x->rows_.count(OWN + 1)) << "expired";
+}
+
+TEST_F(Happens, WhatIsOverIsNotReleasedAgain) {
+    in_state(NO, {lease(OWN, one, 10, 50, 3600)});
+    release(one, OWN);
+    acknowledge_all();
+    ASSERT_EQ(FAILOVER_FREE, x->binding(OWN).status);
+    release(one, OWN);
+    EXPECT_EQ(FAILOVER_FREE, x->binding(OWN).status) << "its last client has nothing more to give back";
+}
+
+TEST_F(Happens, WhatIsDeclinedElsewhereIsNotOurs) {
+    in_state(NO);
+    failover_declined(x->core(), ELSEWHERE, now.wall + 100, now);
+    expect_counted(FAILOVER_ABANDONED, 0);
+}
+
+// Only the acting primary ends a probation, and only where the partner can hear of it.
+TEST_F(Happens, AProbationIsNotEndedAlone) {
+    for (failover_state state : {CI, NO}) {
+        for (bool connected : {false, true}) {
+            if (state == NO && connected) {
+                continue;
+            }
+            SCOPED_TRACE(std::string(failover_state_name(state)) + (connected ? ", with a link" : ""));
+            in_state(CI);
+            if (connected) {
+                link_up_in(RE);
+                ASSERT_EQ(CI, x->state());
+            }
+            if (state == NO) {
+                link_up_in(CI);
+                ASSERT_EQ(NO, x->state());
+            }
+            failover_declined(x->core(), OWN, now.wall + 10, now);
+            run();
+            acknowledge_all();
+            if (state == NO) { // forced to it, when the partner that knows is gone
+                disconnect(link);
+                state_enter(x->core(), NO, now.wall);
+            }
+            wait(20);
+            EXPECT_EQ(FAILOVER_ABANDONED, x->binding(OWN).status);
+            x->kill();
+            inbox.clear();
+        }
+    }
+}
+
+// In NORMAL the acting primary ends leases; who is alone has to do it.
+TEST_F(Happens, ASecondaryAloneEndsLeases) {
+    make_known(FAILOVER_SECONDARY, CI);
+    x->bindings_[OWN] = lease(OWN, one, 10, 50, 3600);
+    start();
+    state_enter(x->core(), NO, now.wall);
+    pass(51000);
+    EXPECT_EQ(FAILOVER_EXPIRED, x->binding(OWN).status);
+}
+
+TEST_F(Happens, TheLastGrantIsRemembered) {
+    in_state(CI);
+    ASSERT_EQ(60u, bind(one, OWN));
+    EXPECT_EQ(now.wall, x->core()->record.last_granted);
+    now.wall -= 5;
+    ASSERT_EQ(60u, bind(two, OWN + 1));
+    EXPECT_EQ(now.wall + 5, x->core()->record.last_granted) << "a clock set back doesn't make it earlier";
+}
+
+// ---- The same transaction (rule 3) ----------------------------------------------------------------------------------
+
+class SameTransaction : public Rules {
+protected:
+    // In NORMAL, where the first grant is for 60 s and, once the partner knows, the next for 3600.
+    void granted() {
+        in_state(NO);
+        ASSERT_EQ(60u, bind(one, OWN, 77));
+        send(bndack(take(FAILOVER_BNDUPD)));
+    }
+};
+
+TEST_F(SameTransaction, InTheSameSecond) {
+    granted();
+    EXPECT_EQ(60u, bind(one, OWN, 77));
+    EXPECT_EQ("", names(link)) << "nothing has happened that the partner had to hear of";
+}
+
+// Nobody renews so early, and nobody retransmits so late (RFC 2131, 4.4.5 and 4.1).
+TEST_F(SameTransaction, UntilAThirdOfTheLeaseOrAMinute) {
+    for (int64_t later : {19, 20}) {
+        granted();
+        wait(later);
+        EXPECT_EQ(later < 20 ? 41u : 3600u, bind(one, OWN, 77));
+    }
+    for (int64_t later : {63, 64}) {
+        granted();
+        ASSERT_EQ(3600u, bind(one, OWN, 78));
+        acknowledge_all();
+        wait(later);
+        EXPECT_EQ(later < 64 ? 3537u : 3600u, bind(one, OWN, 78));
+    }
+}
+
+TEST_F(SameTransaction, NotOfALeaseThatIsOver) {
+    in_state(PD, {lease(OWN, one, 10, 50, 3600)});
+    ASSERT_EQ(60u, bind(one, OWN, 77));
+    pass(2000);
+    release(one, OWN);
+    EXPECT_EQ(60u, bind(one, OWN, 77)) << "some clients never change their xid";
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+}
+
+TEST_F(SameTransaction, NotOfALeaseThatWasReleasedAtThePartner) {
+    in_state(NO);
+    ASSERT_EQ(60u, bind(two, OWN, 77));
+    send(bndack(take(FAILOVER_BNDUPD)));
+    wait(6);
+    ASSERT_EQ(0, verdict(bndupd(OWN, FAILOVER_RELEASED, &two, now.wall, now.wall, now.wall, now.wall)));
+    ASSERT_EQ(FAILOVER_FREE, x->binding(OWN).status);
+    ASSERT_EQ(FAILOVER_MINE, x->binding(OWN).owner);
+    EXPECT_EQ(60u, bind(two, OWN, 77));
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+}
+
+TEST_F(SameTransaction, NotOfOneThatThePartnerHasAnsweredSince) {
+    granted();
+    wait(1);
+    ASSERT_EQ(0, verdict(bndupd(OWN, FAILOVER_ACTIVE, &one, now.wall + 300, now.wall + 5000, now.wall, now.wall)));
+    EXPECT_EQ(3600u, bind(one, OWN, 77));
+}
+
+TEST_F(SameTransaction, NotOfAnotherClient) {
+    granted();
+    failover_ask a = ask(two, OWN, 77);
+    EXPECT_FALSE(failover_bound(x->core(), &a, now.wall, 60, now));
+}
+
+TEST_F(SameTransaction, NotWithoutAnXid) {
+    failover_binding b = lease(OWN, one, 10, 50, 3600);
+    in_state(NO, {b});
+    ASSERT_EQ(0u, x->binding(OWN).xid);
+    failover_ask a = ask(one, OWN);
+    a.xid = 0;
+    uint32_t seconds = 0;
+    ASSERT_TRUE(failover_may_have(x->core(), &a, now, &seconds, &why));
+    EXPECT_EQ(3600u, seconds);
+}
+
+TEST_F(SameTransaction, NotOfTheFuture) {
+    granted();
+    now.wall -= 100; // the clock was set back
+    EXPECT_EQ(3600u, bind(one, OWN, 77)) << "and not what is left by the wrong clock";
 }
 
 // ---- NORMAL ---------------------------------------------------------------------------------------------------------
@@ -230,6 +449,20 @@ TEST_F(Normal, SomebodyElsesReleaseIsNone) {
     EXPECT_EQ(FAILOVER_FREE, x->binding(OWN + 1).status);
 }
 
+// Forced to normal alone: the partner's share stays the partner's, and it hears of everything before it is given on.
+TEST_F(Normal, AloneTheRulesAreTheSame) {
+    in_state(CI);
+    ASSERT_EQ(60u, bind(one, OWN));
+    state_enter(x->core(), NO, now.wall);
+    release(one, OWN);
+    pass(1000000);
+    EXPECT_EQ(FAILOVER_RELEASED, x->binding(OWN).status);
+    EXPECT_FALSE(may_have(two, OWN));
+    EXPECT_EQ(60u, bind(one, OWN)) << "but its own client may have it back meanwhile";
+    EXPECT_FALSE(may_have(two, PARTNERS)) << "however long it lasts";
+    EXPECT_EQ(9u, x->own_free(now));
+}
+
 TEST_F(Normal, LoadBalancing) {
     in_state(NO);
     int mine = 0, left = 0;
@@ -260,8 +493,38 @@ TEST_F(Normal, LoadBalancingLeavesNobodyWaiting) {
     EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0));
     wait(1);
     EXPECT_EQ(FAILOVER_GO_ON, discover(c, 0)) << "some clients never set secs";
-    wait(70);
-    EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0)) << "after a pause it begins anew";
+    wait(60);
+    EXPECT_EQ(FAILOVER_GO_ON, discover(c, 0)) << "it still waits after a minute";
+    wait(61);
+    EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0)) << "after a longer pause it begins anew";
+}
+
+TEST_F(Normal, AnAnswerOfThePartnersEndsTheWaiting) {
+    for (bool with_id : {false, true}) {
+        in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
+        failover_client c = make_client(1, with_id);
+        ASSERT_EQ(FAILOVER_SILENCE, discover(c, 0));
+        wait(4);
+        ASSERT_EQ(0, verdict(bndupd(PARTNERS, FAILOVER_ACTIVE, &c, now.wall + 60, now.wall, now.wall, now.wall)));
+        EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0)) << "it asks anew, and the partner will answer anew";
+    }
+}
+
+// The client could only be given an address of its own subnet.
+TEST_F(Normal, NoLoadBalancingToAPartnerWithFreeAddressesElsewhere) {
+    make_known(FAILOVER_PRIMARY, CI, 20, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
+    failover_host host{nullptr, [](void *, uint64_t, const failover_record *, const failover_binding *) {},
+                       [](void *, failover_severity, const char *) {}};
+    x->core_ = failover_create(&x->config_, &host);
+    ASSERT_TRUE(failover_add_pool(x->core_, SUBNET, POOL_FIRST, POOL_FIRST));
+    ASSERT_TRUE(failover_add_pool(x->core_, SUBNET + 1, POOL_FIRST + 1, POOL_FIRST + 19));
+    ASSERT_TRUE(failover_build(x->core_, &*x->record_));
+    failover_start(x->core_, "process-2", now);
+    link_up();
+    failover_committed(x->core_, failover_sequence(x->core_), now);
+    send(state_message(CI, now.wall));
+    ASSERT_EQ(NO, x->state());
+    EXPECT_EQ(FAILOVER_GO_ON, discover(one, 0));
 }
 
 TEST_F(Normal, NoLoadBalancingToAPartnerWithoutFreeAddresses) {
@@ -334,6 +597,22 @@ TEST_F(Replace, ALeaseThatThePartnerNeverHeardOfIsExtendedForTheMclt) {
     // Acknowledged until 30 s from now: 30 + 60, less than 50 + 60.
     in_state(CI, {lease(OWN, one, 10, 50, 30)});
     EXPECT_EQ(90u, bind(one, OWN));
+}
+
+// A shorter renewal has ended already, and the address is held for what was promised before.
+TEST_F(Replace, NothingIsLeftOfALeaseThatIsOver) {
+    failover_binding b = lease(OWN, one, 100, 300, 5000);
+    b.given = now.wall - 5;
+    in_state(CI, {b});
+    EXPECT_EQ(60u, bind(one, OWN));
+}
+
+TEST_F(Replace, WhatIsLeftPlusTheMcltIsNeverInfinite) {
+    failover_binding b = lease(OWN, one, 100, 4294967290, 0);
+    b.acked = FAILOVER_TIME_INFINITE;
+    in_state(CI, {b});
+    desired = 4294967294u;
+    EXPECT_EQ(4294967294u, bind(one, OWN));
 }
 
 TEST_F(Replace, AShortConfiguredLifetimeIsGrantedAsItIs) {
@@ -448,6 +727,8 @@ TEST_F(Replace, AnExpiredAddressIsHeldUntilNormal) {
     EXPECT_FALSE(may_have(one, OWN));
     EXPECT_FALSE(may_have(two, OWN));
     EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
+    EXPECT_EQ(1u, x->status(now).counters.requests_refused);
+    EXPECT_EQ(0u, x->status(now).counters.renewals_refused) << "there was nothing left to renew";
 }
 
 TEST_F(Replace, CountsOnlyWithoutALink) {
@@ -462,6 +743,17 @@ TEST_F(Replace, CountsOnlyWithoutALink) {
     release(two, OWN + 1);
     wait(100);
     EXPECT_EQ(FAILOVER_RELEASED, x->binding(OWN + 1).status) << "the partner is there and will be told";
+    ASSERT_EQ(60u, bind(three, OWN + 2));
+    disconnect(link);
+    EXPECT_EQ(FAILOVER_GO_ON, request(three, OWN + 2)) << "the partner has heard of it: it is a lease of before";
+}
+
+TEST_F(Replace, ALeaseOfPartnerDownIsALeaseOfBefore) {
+    in_state(PD);
+    ASSERT_EQ(60u, bind(one, OWN));
+    state_enter(x->core(), CI, now.wall);
+    EXPECT_NE(0u, bind(one, OWN));
+    EXPECT_EQ(FAILOVER_REFUSE, request(one, OWN));
 }
 
 // ---- COMMUNICATIONS-INTERRUPTED, extend -----------------------------------------------------------------------------
@@ -502,6 +794,14 @@ TEST_F(Extend, ARewindableAddressComesBackAtItsEnd) {
     EXPECT_EQ(FAILOVER_FREE, x->binding(OWN + 1).status) << "a RELEASE ends it at once";
 }
 
+TEST_F(Extend, AResetWaitsForThePartner) {
+    failover_binding b = lease(OWN, one, 10, -5, 0);
+    b.status = FAILOVER_RESET;
+    in_state(CI, {b}, extend);
+    pass(1000000);
+    EXPECT_EQ(FAILOVER_RESET, x->binding(OWN).status) << "it was the operator's word, and is for both";
+}
+
 TEST_F(Extend, OthersWaitForThePartner) {
     in_state(CI, {lease(OWN, one, 10, 50, 3600), lease(PARTNERS, two, 10, 50, 3600)}, extend);
     release(two, PARTNERS);
@@ -524,6 +824,41 @@ TEST_F(Extend, AnEndedLeaseGoesOnForItsClientUntilThePartnerIsTold) {
 // ---- PARTNER-DOWN ---------------------------------------------------------------------------------------------------
 
 class PartnerDown : public Rules {};
+
+TEST_F(PartnerDown, AnyClientAndWhatWasExtendedInTheInterruptionToo) {
+    for (bool to_the_full : {false, true}) {
+        in_state(
+            CI, {lease(OWN, one, 10, 50, 3600)}, to_the_full ? full : [](failover_config &) {});
+        ASSERT_NE(0u, bind(one, OWN));
+        ASSERT_EQ(60u, bind(two, OWN + 1));
+        ASSERT_EQ(FAILOVER_REFUSE, request(one, OWN));
+        state_enter(x->core(), PD, now.wall);
+        EXPECT_NE(0u, bind(one, OWN)) << "always renewed";
+        EXPECT_NE(0u, bind(two, OWN + 1));
+    }
+}
+
+TEST_F(PartnerDown, AReleaseIsHeardAndMayBeTakenBack) {
+    for (bool to_the_full : {false, true}) {
+        in_state(
+            PD, {lease(OWN, one, 10, 50, 3600)}, to_the_full ? full : [](failover_config &) {});
+        EXPECT_EQ(FAILOVER_GO_ON, other());
+        release(one, OWN);
+        EXPECT_FALSE(may_have(two, OWN)) << "the partner may have extended it";
+        EXPECT_NE(0u, bind(one, OWN));
+    }
+}
+
+// The operator has taken it from its client.
+TEST_F(PartnerDown, AResetLeaseIsNotItsClientsToHaveBack) {
+    failover_binding b = lease(OWN, one, 10, -5, 300);
+    b.status = FAILOVER_RESET;
+    b.state_sent = false;
+    in_state(PD, {b});
+    EXPECT_FALSE(may_have(one, OWN));
+    pass(360000);
+    EXPECT_TRUE(may_have(one, OWN)) << "when its wait is over it is anybody's";
+}
 
 TEST_F(PartnerDown, OwnAtOnceAndThePartnersAfterStosPlusMclt) {
     in_state(PD);
@@ -607,8 +942,38 @@ TEST_F(Rules, StatesThatOnlyRenew) {
         EXPECT_EQ(0u, next_own());
         EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
         EXPECT_EQ(160u, bind(one, OWN)) << "within the MCLT rule";
+        pass(150000);
+        EXPECT_EQ(60u, bind(one, OWN)) << "however long it lasts";
         x->kill();
     }
+}
+
+TEST_F(Rules, StatesThatOnlyRenewDoSoForWhatWasExtendedInTheInterruptionToo) {
+    for (failover_state state : {RD, RI}) {
+        in_state(CI, {lease(OWN, one, 10, 50, 3600)});
+        ASSERT_NE(0u, bind(one, OWN));
+        state_enter(x->core(), state, now.wall);
+        EXPECT_NE(0u, bind(one, OWN)) << failover_state_name(state);
+    }
+}
+
+TEST_F(Rules, WhatHasEndedIsNotTakenBackInSilence) {
+    for (failover_state state : {RE, RW, CD, SH}) {
+        failover_binding b = lease(OWN, one, 10, -5, 300);
+        b.status = FAILOVER_EXPIRED;
+        b.state_sent = false;
+        in_state(state, {b});
+        EXPECT_FALSE(may_have(one, OWN)) << failover_state_name(state);
+    }
+}
+
+TEST_F(Rules, WhatHasEndedIsRefusedWithTheWord) {
+    failover_binding abandoned = lease(OWN, one, 10, 500, 300);
+    abandoned.status = FAILOVER_ABANDONED;
+    abandoned.client = failover_client{};
+    in_state(CI, {abandoned});
+    EXPECT_FALSE(may_have(two, OWN));
+    EXPECT_STREQ("the address is abandoned", why.text);
 }
 
 // A partner in PARTNER-DOWN may give on, at the end that it knows, what it has leased alone.
@@ -678,6 +1043,9 @@ TEST_F(Verdicts, Reservations) {
             << "a reserved address belongs to its client, whoever answers";
         EXPECT_EQ(FAILOVER_REFUSE, request(two, address)) << "and to nobody else";
     }
+    failover_ask held = ask(one, OWN + 6);
+    held.reserved = true;
+    EXPECT_EQ(FAILOVER_REFUSE, failover_on_request(x->core(), &held, now, &why)) << "another client has it still";
     EXPECT_EQ(8u, x->own_free(now)) << "it is nobody's free address";
     // While another client still holds it, its own one is not given another, and not served.
     uint32_t subnets[] = {SUBNET};
@@ -714,35 +1082,18 @@ TEST_F(Verdicts, AddressOutsideThePoolsIsNotOurs) {
     EXPECT_TRUE(failover_may_have(x->core(), &a, now, &lifetime, &why));
     EXPECT_EQ(3600u, lifetime) << "as Kea would";
     EXPECT_TRUE(failover_bound(x->core(), &a, now.wall, 3600, now));
+    EXPECT_EQ(0u, failover_next_own(x->core(), ELSEWHERE, now));
+    EXPECT_EQ(0u, failover_own_free(x->core(), ELSEWHERE, now));
 }
 
 // ---- Lifetimes that know no end -------------------------------------------------------------------------------------
-
-TEST_F(Rules, InfiniteAndHugeLifetimes) {
-    for (int64_t wall : {int64_t(1800000000), int64_t(2147483600), int64_t(4294967200)}) {
-        now.wall = wall; // the last two: just before 2038-01-19 and 2106-02-07
-        desired = FAILOVER_LIFETIME_INFINITE;
-        in_state(NO);
-        EXPECT_EQ(60u, bind(one, OWN));
-        Received u = take(FAILOVER_BNDUPD);
-        EXPECT_EQ(FAILOVER_TIME_INFINITE, x->binding(OWN).sent) << "the partner is told that there is no end";
-        send(bndack(u));
-        EXPECT_EQ(FAILOVER_LIFETIME_INFINITE, bind(one, OWN));
-        EXPECT_EQ(FAILOVER_TIME_INFINITE, x->binding(OWN).ends);
-        pass(100000);
-        EXPECT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
-        desired = 2147483648u;
-        EXPECT_EQ(60u, bind(two, OWN + 1));
-        EXPECT_EQ(now.wall + 2147483648 + 30, x->binding(OWN + 1).sent) << "64 bits, no wrap";
-        x->kill();
-        inbox.clear();
-    }
-}
 
 TEST_F(Rules, ALifetimeIsNeverZero) {
     failover_binding b = lease(OWN, one, 100, -5, -10);
     in_state(CI, {b}, [](failover_config &c) { c.mclt = 1; });
     EXPECT_GE(bind(two, OWN + 1), 1u);
+    desired = 0;
+    EXPECT_EQ(1u, bind(three, OWN + 2));
 }
 
 // ---- Exhaustion -----------------------------------------------------------------------------------------------------
@@ -758,9 +1109,14 @@ TEST_F(Rules, ExhaustionIsLoggedOnceForEachClientWithTheWayOut) {
         pass(1000);
     }
     failover_exhausted(x->core(), &two, now);
+    state_enter(x->core(), RI, now.wall);
+    state_enter(x->core(), CI, now.wall);
     EXPECT_EQ(2, says("no own free address for a new client in communications-interrupted: the partner's 10 free "
                       "addresses come within reach by force-state partner-down, if it is really down"));
     EXPECT_EQ(6u, x->status(now).counters.exhausted);
+    pass(1000);
+    failover_exhausted(x->core(), &two, now);
+    EXPECT_EQ(3, says("by force-state partner-down")) << "once more after another state";
 
     in_state(PD);
     pass(20000);
@@ -768,7 +1124,33 @@ TEST_F(Rules, ExhaustionIsLoggedOnceForEachClientWithTheWayOut) {
     EXPECT_EQ(1, says("in partner-down: the partner's 10 free addresses come within reach in 40 s"));
     pass(60000);
     failover_exhausted(x->core(), &two, now);
-    EXPECT_EQ(0, says("come within reach in 0")) << "nothing misleading once they are";
+    EXPECT_EQ(1, says("in partner-down: 10 free addresses are the partner's")) << "nothing misleading once they are";
+    in_state(NO);
+    failover_exhausted(x->core(), &one, now);
+    EXPECT_EQ(1, says("in normal: 10 free addresses are the partner's"));
+}
+
+TEST_F(Rules, ExhaustionNamesTheTimeThatCounts) {
+    in_state(PD, {}, [](failover_config &c) { c.mclt = 20; }); // the partner hasn't taken it: 60 s count
+    x->kill();
+    x->record_->skew = 10;
+    start();
+    pass(20000);
+    failover_exhausted(x->core(), &one, now);
+    EXPECT_TRUE(x->logged("within reach in 50 s"));
+}
+
+TEST_F(Rules, ExhaustionIsLoggedForEachOfTwoClientsWithOneHardwareAddress) {
+    in_state(CI);
+    failover_client another = one;
+    another.id[another.id_length - 1]++;
+    for (const failover_client &client : {one, another, one}) {
+        pass(1000);
+        failover_exhausted(x->core(), &client, now);
+    }
+    EXPECT_EQ(2, std::count_if(x->log_.begin(), x->log_.end(), [](const std::string &line) {
+                  return line.find("no own free address") != std::string::npos;
+              }));
 }
 
 TEST_F(Rules, BindingsAreExplained) {
@@ -785,6 +1167,9 @@ TEST_F(Rules, BindingsAreExplained) {
     EXPECT_EQ("its client would not get it: its lease was given or extended during this interruption already "
               "(interrupted-leases: replace)",
               explained(OWN));
+    failover_reserve(x->core(), OWN + 2);
+    EXPECT_EQ("the client it is reserved for would get it: for at most 60 s in communications-interrupted",
+              explained(OWN + 2));
     in_state(RE);
     EXPECT_EQ("the server is silent in recover", explained(OWN));
     EXPECT_EQ(0u, x->status(now).counters.queries_silent) << "asking isn't serving";

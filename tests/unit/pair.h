@@ -22,6 +22,7 @@ namespace failover_test {
 class Pair : public ::testing::Test {
 protected:
     void make(uint32_t addresses = 20, std::function<void(failover_config &)> change = nullptr) {
+        in_flight_.clear(); // of servers of before
         failover_config config{};
         failover_config_defaults(&config);
         snprintf(config.name, sizeof(config.name), "fo1");
@@ -101,6 +102,15 @@ protected:
     }
     void mend() {
         cut_ = false;
+    }
+    // What a network does with dials that doesn't let them through: with this set, no dial of either server does.
+    std::function<void(Server &)> instead_of_dial;
+    // A connection of this server's own that leads nowhere; it is closed by reset_connections() or by the server.
+    int connect_nowhere(Server &x) {
+        int id = next_id_++;
+        EXPECT_TRUE(failover_connected(x.core_, id, true, at(x)));
+        x.connections_.push_back(id);
+        return id;
     }
     // Both notice the loss, as after max-response-delay.
     void interrupt() {
@@ -245,6 +255,10 @@ private:
     }
     void dial(Server *x) {
         Server *y = other(x);
+        if (instead_of_dial) {
+            instead_of_dial(*x);
+            return;
+        }
         if (cut_ || y->core_ == nullptr) {
             failover_dial_failed(x->core_, cut_ ? "timed out" : "Connection refused", at(*x));
             return;

@@ -306,7 +306,7 @@ TEST_F(Waits, Rule05ThePartnersFreeAddressesAfterStosPlusMclt) {
 }
 
 TEST_F(Waits, Rule05WhatThePartnerMayKnowMcltBeyondTheLatestOfFive) {
-    for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_RESET}) {
+    for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_RESET, FAILOVER_ABANDONED}) {
         SCOPED_TRACE(failover_binding_status_name(status));
         in_state(PD, {waiting(status, -50, -40, -30, -20)});
         expect_free_after(60); // STOS
@@ -319,6 +319,30 @@ TEST_F(Waits, Rule05WhatThePartnerMayKnowMcltBeyondTheLatestOfFive) {
     }
     in_state(PD, {waiting(FAILOVER_ACTIVE, 400, 10, 20, 30)});
     expect_free_after(460); // promised end
+    // A lower MCLT that the partner hasn't taken (rule 10).
+    in_state(PD, {waiting(FAILOVER_EXPIRED, -50, 100, 10, 20)}, [](failover_config &c) { c.mclt = 20; });
+    expect_free_after(160);
+}
+
+TEST_F(Waits, Rule05ALeaseOfThePartnersComesToWhoIsLeft) {
+    in_state(PD, {lease(PARTNERS, one, 100)});
+    pass(3660000); // the partner had acknowledged an hour
+    EXPECT_EQ(FAILOVER_FREE, x->binding(PARTNERS).status);
+    EXPECT_EQ(FAILOVER_MINE, x->binding(PARTNERS).owner);
+}
+
+TEST_F(Waits, WhatAnOperatorIsToldOfTheWait) {
+    auto wait_over = [&](uint32_t address) { return failover_binding_wait_over(x->core(), address); };
+    in_state(PD, {lease(PARTNERS + 1, one, 100)}, [](failover_config &c) { c.mclt = 20; });
+    int64_t begin = now.wall;
+    EXPECT_EQ(begin + 60, wait_over(PARTNERS)) << "the partner hasn't taken the lower MCLT";
+    EXPECT_EQ(begin + 100, wait_over(PARTNERS + 1)) << "a lease";
+    EXPECT_EQ(0, wait_over(OWN)) << "doesn't wait";
+    EXPECT_EQ(0, wait_over(POOL_FIRST - 1)) << "in no pool";
+    pass(60000);
+    EXPECT_EQ(0, wait_over(PARTNERS)) << "over";
+    in_state(CI);
+    EXPECT_EQ(0, wait_over(PARTNERS)) << "no time brings it";
 }
 
 TEST_F(Waits, Rule05WhatThePartnerNeverHeardOfAtItsPromisedEnd) {
@@ -373,10 +397,15 @@ TEST_F(Waits, Rule05WhatWasSentCountsAfterARelease) {
 TEST_F(Waits, Rule05AndAfterAShorterRenewal) {
     in_state(NO);
     ASSERT_EQ(60u, bind(one, OWN));
-    int64_t sent = take(FAILOVER_BNDUPD).m.potential_expiration_time;
+    Received first = take(FAILOVER_BNDUPD);
+    int64_t sent = first.m.potential_expiration_time;
     desired = 20;
     ASSERT_EQ(20u, bind(one, OWN));
     EXPECT_EQ(sent, x->binding(OWN).sent);
+    send(bndack(first));
+    acknowledge_all();
+    ASSERT_EQ(20u, bind(one, OWN));
+    EXPECT_EQ(now.wall + 20 + 10, x->binding(OWN).sent) << "what is acknowledged is no longer in doubt";
 }
 
 TEST_F(Waits, Rule05RewindOnlyWhereNoBndupdWasEverSent) {

@@ -129,6 +129,7 @@ public:
     void apply_leases() {
         failover_lease_change change;
         while (core_ != nullptr && failover_next_lease(core_, &change)) {
+            removals_ += change.type == FAILOVER_LEASE_REMOVE;
             auto row = rows_.find(change.lease.address);
             if (change.type == FAILOVER_LEASE_PUT) {
                 bool same = row != rows_.end() && failover_same_client(&row->second.client, &change.lease.client);
@@ -314,6 +315,7 @@ public:
     std::string process_ = "process-1";
     bool disk_works_ = true;
     std::vector<int> connections_; // that its transport has
+    int removals_ = 0;             // of rows that the core has asked for, there or not
     int64_t ahead_ = 0;            // seconds by which this server's wall clock is ahead of the true time
     failover *core_ = nullptr;
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //
 // The state machine: the table cell by cell, and what each change of state does.
+#include <set>
 #include <sstream>
 
+#include "core.h"
 #include "partner.h"
 #include "state.h"
 
@@ -108,15 +110,29 @@ TEST(StateTable, IsTheDesigns) {
                 << failover_state_name(line.state) << ", " << event_text(event);
         }
         for (int never : {FAILOVER_UNKNOWN, FAILOVER_STARTUP}) {
-            int next = state_lookup(line.state, event_of(never))->next;
-            EXPECT_TRUE(next == UNEXPECTED || next == STAY) << failover_state_name(line.state);
+            EXPECT_EQ(line.state == SH ? STAY : UNEXPECTED, state_lookup(line.state, event_of(never))->next)
+                << failover_state_name(line.state);
         }
     }
-    EXPECT_EQ(UNEXPECTED, state_lookup(FAILOVER_UNKNOWN, event_of(NO))->next);
-    EXPECT_EQ(UNEXPECTED, state_lookup(PA, event_of(NO))->next);
+    for (failover_state never : {FAILOVER_UNKNOWN, ST, PA}) {
+        EXPECT_EQ(UNEXPECTED, state_lookup(never, event_of(NO))->next) << failover_state_name(never);
+    }
+}
+
+TEST(StateTable, StatesThatServe) {
+    for (failover_state state : {NO, CI, PD, RD, RI}) {
+        EXPECT_TRUE(state_serves(state)) << failover_state_name(state);
+    }
+    for (failover_state state : {ST, PC, RE, PA, SH, CD, RW}) {
+        EXPECT_FALSE(state_serves(state)) << failover_state_name(state);
+    }
 }
 
 TEST(StateTable, EveryNameIsTheDrafts) {
+    EXPECT_STREQ("normal", state_event_name(event_of(NO)));
+    EXPECT_STREQ("recover-wait", state_event_name(event_of(RW)));
+    EXPECT_STREQ("link down", state_event_name(EVENT_LINK_DOWN));
+    EXPECT_STREQ("auto-partner-down", state_event_name(EVENT_AUTO_PARTNER_DOWN));
     EXPECT_STREQ("communications-interrupted", failover_state_name(CI));
     EXPECT_STREQ("resolution-interrupted", failover_state_name(RI));
     for (int state = 0; state < FAILOVER_STATES; state++) {
@@ -252,8 +268,53 @@ TEST_F(State, LinkDown) {
         EXPECT_EQ(expected, x->state());
         EXPECT_EQ(expected, x->record_->state);
         EXPECT_EQ(expected == state ? stos : now.wall, x->record_->stos);
+        if (state == NO) {
+            EXPECT_TRUE(x->logged("state normal -> communications-interrupted: link down (section 9.8.4)"));
+        }
         x->kill();
     }
+}
+
+// Nothing is put aside for a partner that isn't there: the next connection begins with the state of then.
+TEST_F(State, WithoutALinkNothingIsSent) {
+    begin_in(CI);
+    for (failover_state next : {PD, RE, PC, NO}) {
+        x->core()->record.default_owner = FAILOVER_NOBODY;
+        state_enter(x->core(), next, now.wall);
+        EXPECT_EQ(0u, x->core()->peer.out_count) << failover_state_name(next);
+        EXPECT_FALSE(x->core()->requests.ask_pending) << failover_state_name(next);
+    }
+    EXPECT_FALSE(x->logged("the connection is given up")) << "there is none";
+}
+
+TEST_F(State, NothingIsAskedOfAPartnerThatHasNotShownItsState) {
+    ours = true;
+    for (failover_state state : {RE, PC, NO}) {
+        begin_in(CI);
+        x->core()->record.default_owner = FAILOVER_NOBODY;
+        link_up();
+        state_enter(x->core(), state, now.wall);
+        run();
+        EXPECT_EQ(0, count(FAILOVER_UPDREQALL) + count(FAILOVER_UPDREQ)) << failover_state_name(state);
+        forget();
+        x->kill();
+    }
+}
+
+TEST_F(State, APartnersStateIsTakenDownAtOnceAndSaidOnce) {
+    begin_in(RW);
+    link_up();
+    send(state_message(RE, now.wall));
+    EXPECT_EQ(RE, x->record_->partner_state);
+    EXPECT_TRUE(x->logged("partner moves from normal to recover"));
+    x->log_.clear();
+    send(state_message(RE, now.wall));
+    EXPECT_FALSE(x->logged("partner moves"));
+    send(state_message(RE, now.wall - 7));
+    EXPECT_EQ(now.wall - 7, x->record_->partner_stos) << "the same state, entered anew";
+    Message without = state_message(RE, now.wall - 9);
+    send(without.without(FAILOVER_OPT_START_TIME_OF_STATE));
+    EXPECT_EQ(now.wall, x->record_->partner_stos) << "who doesn't say since when";
 }
 
 // ---- STARTUP --------------------------------------------------------------------------------------------------------
@@ -336,6 +397,55 @@ TEST_F(State, ADhcpdThatMayBeInConflictDoneSpeaksFirst) {
             x->kill();
         }
     }
+}
+
+TEST_F(State, WhoLetADhcpdSpeakFirstAnswersThen) {
+    begin_in(CI);
+    x->kill();
+    x->record_->partner_state = PC;
+    start();
+    link_up();
+    EXPECT_EQ("", names(link));
+    send(state_message(RE, now.wall));
+    EXPECT_EQ(CI, x->state()) << "no change that would have been announced by itself";
+    EXPECT_EQ(CI, failover_state(shown().server_state));
+}
+
+// The whole of what it can't stand, though few of these can come about.
+TEST_F(State, WhatADhcpdMayBeShown) {
+    const struct {
+        failover_state theirs;
+        std::set<failover_state> good;
+    } cases[] = {{CD, {NO, PC, RI}}, {NO, {NO, CI, PD, RE, RD, RW, SH}}, {PC, {CI, PD, PC, RE, RD, RW, RI, CD, SH}}};
+    for (auto &c : cases) {
+        for (failover_state show : {NO, CI, PD, PC, RE, RD, RW, RI, CD, SH}) {
+            SCOPED_TRACE(std::string(failover_state_name(show)) + " to a dhcpd in " + failover_state_name(c.theirs));
+            begin_in(RW);
+            link_up_in(c.theirs);
+            ASSERT_EQ(c.theirs, x->core()->record.partner_state);
+            x->core()->peer.withdrawn = false;
+            state_enter(x->core(), show, now.wall);
+            EXPECT_EQ(c.good.count(show) == 0, x->core()->peer.withdrawn);
+            x->kill();
+            inbox.clear();
+        }
+    }
+}
+
+TEST_F(State, AConnectionThatIsGivenUpSaysNothingMore) {
+    make_known(FAILOVER_SECONDARY, PC);
+    start();
+    link_up_in(CD);
+    ASSERT_EQ(PC, x->state());
+    state_enter(x->core(), PD, now.wall);
+    state_enter(x->core(), RE, now.wall);
+    state_enter(x->core(), RI, now.wall); // it could see that
+    run();
+    EXPECT_EQ("", names(link));
+    EXPECT_TRUE(is_closed(link));
+    EXPECT_EQ(1, std::count_if(x->log_.begin(), x->log_.end(), [](const std::string &line) {
+                  return line.find("the connection is given up") != std::string::npos;
+              }));
 }
 
 TEST_F(State, ASecondaryThatKnowsNothingLetsADhcpdSpeakFirst) {
@@ -432,6 +542,50 @@ TEST_F(State, StartupDelayIsConfigured) {
     EXPECT_EQ(CI, x->state());
 }
 
+TEST_F(State, AStartupThatIsOverIsNotBegunAgainByAReconfiguration) {
+    for (failover_state state : {CI, RW}) {
+        make_known(FAILOVER_PRIMARY, state);
+        x->record_->last_served = now.wall;
+        start();
+        pass(10000);
+        ASSERT_EQ(state, x->state());
+        x->kill();
+        start();
+        EXPECT_EQ(state, x->state());
+        x->kill();
+    }
+}
+
+TEST_F(State, ARecordOfNoUseIsKeptForAnOperatorToSee) {
+    make_known(FAILOVER_PRIMARY, PA);
+    start();
+    EXPECT_EQ(ST, x->state());
+    EXPECT_EQ(PA, x->record_->state);
+}
+
+// What is on disk already waits for no commit; what isn't, does.
+TEST_F(State, OnlyTheStateFromBeforeIsAnnouncedWithoutTheDisk) {
+    ours = true;
+    const struct {
+        failover_state state;
+        const char *process;
+        bool at_once;
+    } cases[] = {{CI, "process-0", true}, {NO, "process-0", false}, {CI, "", false}};
+    for (auto &c : cases) {
+        make_known(FAILOVER_PRIMARY, c.state);
+        snprintf(x->record_->process, sizeof(x->record_->process), "%s", c.process);
+        x->disk_works_ = false;
+        start();
+        link_up();
+        EXPECT_EQ(c.at_once ? 1 : 0, count(FAILOVER_STATE)) << failover_state_name(c.state) << " " << c.process;
+        x->disk_works_ = true;
+        run();
+        EXPECT_EQ(1, count(FAILOVER_STATE));
+        forget();
+        x->kill();
+    }
+}
+
 TEST_F(State, LinkLostInStartupChangesNothing) {
     make_known(FAILOVER_PRIMARY, NO);
     start();
@@ -456,6 +610,25 @@ TEST_F(State, NormalSendsWhatThePartnerDoesNotKnow) {
     EXPECT_EQ(NO, x->state());
     EXPECT_EQ(1, count(FAILOVER_BNDUPD));
     EXPECT_EQ(epoch + 1, x->record_->epoch) << "marks of the interruption are void";
+}
+
+// Marks of an interruption are void when NORMAL was there in between, and not before.
+TEST_F(State, OnlyNormalBeginsAnotherEpoch) {
+    begin_in(CI);
+    uint32_t epoch = x->record_->epoch;
+    for (failover_state next : {PD, RE, RW, RD, PC, RI, CD, SH, CI}) {
+        state_enter(x->core(), next, now.wall);
+        EXPECT_EQ(epoch, x->core()->record.epoch) << failover_state_name(next);
+    }
+}
+
+TEST_F(State, WhatWasLeasedAloneIsForgottenOnDisk) {
+    begin_in(PD);
+    ASSERT_EQ(60u, bind(make_client(1), POOL_FIRST));
+    ASSERT_TRUE(x->bindings_[POOL_FIRST].made_partner_down);
+    state_enter(x->core(), CI, now.wall);
+    run();
+    EXPECT_FALSE(x->bindings_[POOL_FIRST].made_partner_down) << "the partner may extend it from now on";
 }
 
 TEST_F(State, NormalBalances) {
@@ -527,6 +700,19 @@ TEST_F(State, ConflictTheSecondaryAsksAtOnceWhereThePrimaryIsDone) {
     EXPECT_EQ("STATE UPDREQ", names(link));
 }
 
+TEST_F(State, ConflictIsNotOverForASecondaryThatHasAskedByItself) {
+    begin_in(CI, FAILOVER_SECONDARY);
+    link_up();
+    send(state_message(PC, now.wall));
+    ASSERT_EQ(PC, x->state());
+    forget();
+    failover_why why{};
+    ASSERT_TRUE(failover_sync(x->core(), now, &why)) << why.text;
+    run();
+    send(Message(FAILOVER_UPDDONE, take(FAILOVER_UPDREQALL).m.xid));
+    EXPECT_EQ(PC, x->state()) << "the primary is the first to be done";
+}
+
 TEST_F(State, ConflictThePrimaryIsDoneAndThenNormal) {
     show(CI, PC, FAILOVER_PRIMARY);
     take(FAILOVER_STATE);
@@ -586,6 +772,7 @@ TEST_F(State, ShutdownWaitsAFewSecondsAtMost) {
     link_up_in(RE); // stays in communications-interrupted
     state_enter(x->core(), SH, now.wall);
     run();
+    send(state_message(CI, now.wall)); // not what is awaited
     pass(4999);
     EXPECT_FALSE(is_closed(link));
     pass(1);
@@ -675,6 +862,63 @@ TEST_F(RecoverWait, NotAtAllWhenTheMcltIsPast) {
     EXPECT_EQ(RD, x->state());
 }
 
+TEST_F(RecoverWait, AtItsVeryEndItIsNotEnteredAnyMore) {
+    for (int64_t left : {0, 1}) {
+        make_known(FAILOVER_PRIMARY, NO);
+        x->record_->last_served = now.wall - 65 + left;
+        start();
+        link_up();
+        send(state_message(PD, now.wall));
+        ASSERT_EQ(RE, x->state());
+        done();
+        EXPECT_EQ(left == 0 ? RD : RW, x->state());
+        int waits = int(std::count_if(in(link).begin(), in(link).end(), [](const Received &r) {
+            return r.m.type == FAILOVER_STATE && r.m.server_state == 254;
+        }));
+        EXPECT_EQ(left, waits);
+        forget();
+        x->kill();
+    }
+}
+
+TEST_F(RecoverWait, IsEnteredForTheSkewAlone) {
+    make_known(FAILOVER_PRIMARY, NO);
+    x->record_->last_served = now.wall - 70;
+    start();
+    skew = -20;
+    recover(PD);
+    EXPECT_EQ(RW, x->state()) << "by the partner's clock it isn't over";
+}
+
+TEST_F(RecoverWait, CountsWithTheMcltThatThePartnerHasTaken) {
+    make_known(FAILOVER_PRIMARY, NO, 20, [](failover_config &c) { c.mclt = 20; });
+    x->record_->last_served = now.wall - 5;
+    start();
+    int64_t started = now.wall;
+    recover(PD);
+    expect_wait_until(started + 60);
+}
+
+// The clock has jumped since the last record of it.
+TEST_F(RecoverWait, FromNowWhateverWasRecorded) {
+    begin_in(CI);
+    now.wall += 1000;
+    failover_tick(x->core(), now);
+    x->core()->record.last_served = now.wall - 1000;
+    state_enter(x->core(), RE, now.wall);
+    EXPECT_EQ(now.wall, x->core()->recover_served);
+}
+
+TEST_F(RecoverWait, FromTheProcessStartForWhoHasNeverServed) {
+    make(FAILOVER_SECONDARY);
+    start();
+    int64_t started = now.wall;
+    pass(20000);
+    state_enter(x->core(), PC, now.wall);
+    state_enter(x->core(), RE, now.wall);
+    EXPECT_EQ(started, x->core()->recover_served);
+}
+
 TEST_F(RecoverWait, FromTheProcessStartWithoutARecord) {
     make(FAILOVER_SECONDARY);
     start();
@@ -751,11 +995,40 @@ TEST_F(RecoverWait, IsSkippedAtFirstContactOfTwoOfOurs) {
 }
 
 TEST_F(RecoverWait, IsSkippedAtFirstContactWithADhcpd) {
-    make(FAILOVER_SECONDARY);
+    for (failover_state theirs : {RE, RD}) { // it may have been faster
+        make(FAILOVER_SECONDARY);
+        start();
+        recover(theirs);
+        EXPECT_EQ(theirs == RE ? RD : NO, x->state());
+        EXPECT_TRUE(x->logged("recover-wait is skipped"));
+        forget();
+        x->kill();
+    }
+}
+
+TEST_F(RecoverWait, IsSkippedThoughThePartnerGoesOnFirst) {
+    ours = true;
+    no_record = true;
+    make(FAILOVER_PRIMARY);
     start();
-    recover(RE);
-    EXPECT_EQ(RD, x->state());
+    link_up();
+    forget();
+    send(state_message(RE, now.wall));
+    no_record = false;
+    send(state_message(RD, now.wall));
+    done();
+    EXPECT_EQ(NO, x->state()) << "it was first contact, and is";
     EXPECT_TRUE(x->logged("recover-wait is skipped"));
+}
+
+// Forced to partner-down without a record, it has given leases that nobody else knows.
+TEST_F(RecoverWait, IsNotSkippedWhereThePartnerServesWithoutARecord) {
+    ours = true;
+    no_record = true;
+    make(FAILOVER_PRIMARY);
+    start();
+    recover(PD);
+    EXPECT_EQ(RW, x->state());
 }
 
 // In RECOVER it asks for updates only when it is shown RECOVER, PARTNER-DOWN or COMMUNICATIONS-INTERRUPTED.
@@ -793,12 +1066,50 @@ TEST_F(RecoverWait, IsNotSkippedWhereThePartnerHasARecord) {
 TEST_F(RecoverWait, IsNotSkippedWhereThisServerHasARecord) {
     ours = true;
     no_record = true;
+    for (bool owns : {true, false}) {
+        for (bool served : {true, false}) {
+            if (!owns && !served) {
+                continue; // that is what having no record means
+            }
+            make_known(FAILOVER_PRIMARY, RE);
+            x->bindings_.clear();
+            x->record_->last_served = served ? now.wall - 5 : 0;
+            x->record_->default_owner = owns ? FAILOVER_MINE : FAILOVER_NOBODY;
+            start();
+            int64_t started = now.wall;
+            recover(RE);
+            expect_wait_until(started + 60);
+            forget();
+            x->kill();
+        }
+    }
+}
+
+TEST_F(RecoverWait, EndsInRecoverDoneThoughThePartnerWasInNormalWhenItWasLost) {
     make_known(FAILOVER_PRIMARY, RE);
     x->record_->last_served = now.wall - 5;
     start();
-    int64_t started = now.wall;
-    recover(RE);
-    expect_wait_until(started + 60);
+    recover(NO);
+    ASSERT_EQ(RW, x->state());
+    disconnect(link);
+    pass(61000);
+    EXPECT_EQ(RD, x->state()) << "normal takes two";
+}
+
+TEST_F(RecoverWait, IsNotOverForWhoHasNotBeenAnswered) {
+    make_known(FAILOVER_PRIMARY, RE);
+    x->record_->last_served = now.wall - 5;
+    start();
+    link_up();
+    forget();
+    send(state_message(PD, now.wall));
+    for (int i = 0; i < 30; i++) {
+        pass(10000);
+        send(Message(FAILOVER_CONTACT, partner_xid++));
+    }
+    EXPECT_EQ(RE, x->state());
+    EXPECT_FALSE(x->logged("not expected"));
+    EXPECT_FALSE(x->logged("in recover and silent")) << "the partner is there";
 }
 
 TEST_F(RecoverWait, ThePartnersOldWordCountsAtItsEnd) {
@@ -830,14 +1141,24 @@ TEST_F(RecoverWait, RequestIsRepeatedOnTheNextConnection) {
 }
 
 TEST_F(State, RecoverAloneSaysOnceAMinuteWhatItWaitsFor) {
-    make(FAILOVER_SECONDARY);
+    make(FAILOVER_SECONDARY, 20, [](failover_config &c) { c.auto_partner_down = 100; });
     start();
-    pass(10000);
-    ASSERT_EQ(RE, x->state());
-    x->log_.clear();
-    pass(180000);
     auto says = [](const std::string &line) { return line.find("force-state partner-down") != std::string::npos; };
-    EXPECT_EQ(3, std::count_if(x->log_.begin(), x->log_.end(), says));
+    pass(59999);
+    ASSERT_EQ(RE, x->state());
+    EXPECT_EQ(0, std::count_if(x->log_.begin(), x->log_.end(), says));
+    pass(1);
+    EXPECT_EQ(1, std::count_if(x->log_.begin(), x->log_.end(), says));
+    pass(180000);
+    EXPECT_EQ(4, std::count_if(x->log_.begin(), x->log_.end(), says));
+    EXPECT_EQ(RE, x->state()) << "auto-partner-down is for who has served beside the partner";
+    EXPECT_FALSE(x->logged("not expected"));
+}
+
+TEST_F(State, WhoDoesNotRecoverIsNotRemindedOfIt) {
+    begin_in(RI);
+    pass(180000);
+    EXPECT_FALSE(x->logged("in recover and silent"));
 }
 
 // ---- auto-partner-down ----------------------------------------------------------------------------------------------
@@ -944,8 +1265,50 @@ TEST_F(State, PartnerDownInStartupOfBothIsResumed) {
     EXPECT_EQ(stos, x->record_->stos);
 }
 
+TEST_F(State, WhoResumesAsksForNothing) {
+    make_known(FAILOVER_PRIMARY, PD);
+    ours = true;
+    start();
+    link_up();
+    forget();
+    send(state_message(RE, now.wall));
+    ASSERT_EQ(PD, x->state());
+    EXPECT_EQ("STATE", names(link));
+}
+
+// Each state has its own, and what else may come due counts beside it.
+TEST_F(State, ADeadlineForAllThatComesDue) {
+    auto due = [&] { return state_deadline(x->core()) - now.mono; };
+    auto soon = [](failover_config &c) { c.auto_partner_down = 2; };
+    make_known(FAILOVER_PRIMARY, CI, 20, soon);
+    start();
+    EXPECT_EQ(10000, due()) << "the end of startup";
+    pass(10000);
+    EXPECT_EQ(2000, due()) << "auto-partner-down, before serving is recorded again";
+    x->kill();
+    begin_in(CI);
+    EXPECT_EQ(4000, due()) << "serving is recorded";
+    x->kill();
+    begin_in(RW);
+    x->core()->recover_served = now.wall - 10;
+    EXPECT_EQ(50000, due()) << "the end of recover-wait";
+    x->kill();
+    begin_in(RE);
+    EXPECT_EQ(60000, due()) << "the reminder";
+    link_up_in(PD);
+    EXPECT_EQ(INT64_MAX - now.mono, due()) << "the partner is there";
+    state_enter(x->core(), SH, now.wall);
+    EXPECT_EQ(5000, due()) << "the link is closed";
+    x->kill();
+    begin_in(SH);
+    EXPECT_EQ(INT64_MAX - now.mono, due());
+}
+
 TEST_F(State, ServingIsRecordedEveryFewSeconds) {
     begin_in(CI);
+    uint64_t sequence = failover_sequence(x->core());
+    run();
+    EXPECT_EQ(sequence, failover_sequence(x->core())) << "not at every turn";
     for (int i = 0; i < 40; i++) {
         pass(1000);
         EXPECT_LE(now.wall - x->record_->last_served, FAILOVER_SERVED_INTERVAL);
@@ -972,4 +1335,46 @@ TEST_F(State, StartAloneAfterMoreThanTheMcltIsAWarning) {
     pass(10000);
     ASSERT_EQ(CI, x->state());
     EXPECT_TRUE(x->logged("alone")) << "the design's safety sentence asks for a WARN that says so";
+}
+
+TEST_F(State, OtherStartsAreNoWarning) {
+    auto begin = [&](failover_state state, int64_t away, uint32_t mclt = 60) {
+        make_known(FAILOVER_PRIMARY, state, 20, [&](failover_config &c) { c.mclt = mclt; });
+        x->record_->last_served = away == 0 ? 0 : now.wall - away;
+        start();
+    };
+    const struct {
+        failover_state state;
+        int64_t away;
+        uint32_t mclt;
+        bool warns;
+    } cases[] = {{NO, 51, 60, true},  {NO, 50, 60, false}, // the startup delay counts
+                 {NO, 0, 60, false},  {RE, 3600, 60, false},
+                 {NO, 30, 20, false}, // the partner has still the MCLT of before
+                 {NO, 51, 20, true}};
+    for (auto &c : cases) {
+        begin(c.state, c.away, c.mclt);
+        pass(10000);
+        EXPECT_EQ(c.warns, x->logged("alone")) << c.away << ", " << c.mclt;
+        x->kill();
+    }
+    begin(NO, 3600);
+    link_up();
+    send(state_message(CI, now.wall));
+    EXPECT_FALSE(x->logged("alone")) << "the partner is there";
+}
+
+// ---- The partner in PARTNER-DOWN (rule 7) ---------------------------------------------------------------------------
+
+// A second is for the rounding of both clocks.
+TEST_F(State, OnlyWhatWasGrantedSinceThePartnersPartnerDownIsAConflict) {
+    for (int64_t before : {0, 1, 2}) {
+        ours = true;
+        begin_in(CI);
+        x->core()->record.last_granted = now.wall - 100;
+        link_up();
+        send(state_message(PD, now.wall - 100 + before));
+        EXPECT_EQ(before < 2 ? PC : RE, x->state()) << "granted " << before << " s before it";
+        x->kill();
+    }
 }

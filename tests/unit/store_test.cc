@@ -410,7 +410,8 @@ TEST(Store, KeepsEveryFieldOfABinding) {
     zeros.status = FAILOVER_FREE;
     all.push_back(zeros);
     failover_binding extremes = some_binding(UINT32_MAX);
-    extremes.starts = extremes.ends = extremes.given = extremes.cltt = FAILOVER_TIME_INFINITE;
+    extremes.starts = extremes.cltt = int64_t(1) << 40;
+    extremes.ends = extremes.given = FAILOVER_TIME_INFINITE;
     extremes.sent = extremes.acked = extremes.received = FAILOVER_TIME_INFINITE;
     extremes.xid = extremes.extended_epoch = UINT32_MAX;
     extremes.ip_flags = UINT16_MAX;
@@ -501,6 +502,14 @@ TEST(Store, KeepsRelationshipsApart) {
     EXPECT_EQ(FAILOVER_STORE_NOTHING, stranger.load());
     EXPECT_TRUE(stranger.load_bindings());
     EXPECT_TRUE(stranger.bindings.empty());
+    // One that nobody has named is found; when all are, there is none.
+    char name[FAILOVER_NAME_MAX + 1];
+    for (size_t i = 0; i < names.size(); i++) {
+        ASSERT_TRUE(failover_store_orphan(stranger.store, name));
+        EXPECT_EQ(1, std::count(names.begin(), names.end(), name));
+        failover_store_relationship(stranger.store, name);
+    }
+    EXPECT_FALSE(failover_store_orphan(stranger.store, name));
 }
 
 TEST(Store, CanBeReadWithTheSqlite3ProgramWhileItIsOpen) {
@@ -760,9 +769,9 @@ TEST(Store, SaysWhyWhileSomebodyElseLocksIt) {
 
 // ---- Kill -9 --------------------------------------------------------------------------------------------------------
 
-// The n-th thing that is written; from the numbers on disk follows what was written last.
+// The n-th thing that is written, a relationship's record first; from the numbers on disk follows what was written last.
 void write_number(Store &s, uint32_t n) {
-    if (n % 10 == 0) {
+    if (n % 10 == 1) {
         failover_record r = some_record();
         r.epoch = n;
         s.put(r);
@@ -792,9 +801,9 @@ struct Numbers {
 // What there is to be after numbers 1 to `last`.
 Numbers numbers_after(uint32_t last) {
     Numbers numbers;
-    numbers.record = last / 10 * 10;
+    numbers.record = last == 0 ? 0 : (last - 1) / 10 * 10 + 1;
     for (uint32_t n = last > 1000 ? last - 1000 : 1; n <= last; n++) {
-        if (n % 10 != 0) {
+        if (n % 10 != 1) {
             numbers.bindings[1000 + n % 64] = n;
         }
     }
@@ -1063,6 +1072,150 @@ TEST(StoreDamaged, WithFlippedBitsIsReadSoundlyOrNotAtAll) {
     }
 }
 
+// All that a database tells, in words; empty: it isn't used.
+std::string all_in_words(const Folder &folder) {
+    Store s(folder.file());
+    EXPECT_NE(nullptr, s.store) << s.why.text;
+    if (s.store == nullptr || s.result != FAILOVER_STORE_OPENED || s.load() != FAILOVER_STORE_FOUND ||
+        !s.load_bindings()) {
+        return "";
+    }
+    std::string words = in_words(s.record);
+    for (auto &[address, binding] : s.bindings) {
+        words += "\n" + in_words(binding);
+    }
+    return words;
+}
+
+struct Files {
+    std::string database, log; // the write-ahead log, if there is one
+};
+
+// A database of several pages that was closed cleanly, or was not, with the latest of some pages in its log only.
+Files files_of(bool closed) {
+    Folder folder;
+    fflush(nullptr);
+    pid_t pid = fork();
+    if (pid == 0) {
+        Store s(folder.file());
+        s.put(some_record());
+        for (uint32_t i = 0; i < 300; i++) {
+            s.put(some_binding(i));
+        }
+        s.wait();
+        if (closed) {
+            s.close();
+            _exit(0);
+        }
+        Sqlite(folder.file()).run("PRAGMA wal_checkpoint");
+        for (uint32_t i = 0; i < 300; i += 150) {
+            failover_binding b = some_binding(i);
+            b.ends += 1000;
+            s.put(b);
+        }
+        s.wait();
+        kill(getpid(), SIGKILL);
+    }
+    waitpid(pid, nullptr, 0);
+    return {contents(folder.file()), closed ? "" : contents(folder.file() + "-wal")};
+}
+
+std::string told_by(const Files &files) {
+    Folder folder;
+    write_file(folder.file(), files.database);
+    if (!files.log.empty()) {
+        write_file(folder.file() + "-wal", files.log);
+    }
+    return all_in_words(folder);
+}
+
+enum Destruction { ZEROS, NOISE, CUT_OFF, DESTRUCTIONS };
+
+std::string destroyed(const std::string &database, size_t page, int how, std::mt19937 &random) {
+    std::string damaged = database;
+    if (how == CUT_OFF) {
+        return damaged.substr(0, page);
+    }
+    std::generate(damaged.begin() + long(page), damaged.begin() + long(page) + 4096,
+                  [&] { return how == ZEROS ? '\0' : char(random()); });
+    return damaged;
+}
+
+class StorePages : public testing::TestWithParam<bool> {};
+
+TEST_P(StorePages, EachDestroyedInTurnIsNoticedOrRight) {
+    Files sound = files_of(GetParam());
+    std::string right = told_by(sound);
+    ASSERT_GT(sound.database.size(), 6u * 4096);
+    ASSERT_NE("", right);
+    std::mt19937 random(14);
+    int noticed = 0, by_the_log = 0;
+    for (size_t page = 0; page < sound.database.size(); page += 4096) {
+        for (int how = 0; how < DESTRUCTIONS; how++) {
+            std::string words = told_by({destroyed(sound.database, page, how, random), sound.log});
+            EXPECT_TRUE(words.empty() || words == right) << "page at " << page << ", " << how;
+            noticed += words.empty();
+            by_the_log += !words.empty();
+        }
+    }
+    EXPECT_GE(noticed, 3 * 3);
+    EXPECT_EQ(GetParam(), by_the_log == 0) << "what the log has once more is not missed";
+}
+
+// SQLite itself doesn't notice when a byte within a value is another one.
+TEST_P(StorePages, WithOneOtherByteAreNoticedOrRight) {
+    Files sound = files_of(GetParam());
+    std::string right = told_by(sound);
+    std::mt19937 random(15);
+    int noticed = 0;
+    for (size_t at = 0; at < sound.database.size(); at += 1 + random() % 63) {
+        std::string damaged = sound.database;
+        damaged[at] ^= char(1u << random() % 8);
+        std::string words = told_by({damaged, sound.log});
+        ASSERT_TRUE(words.empty() || words == right) << "byte " << at;
+        noticed += words.empty();
+    }
+    EXPECT_GT(noticed, GetParam() ? 500 : 150);
+}
+
+TEST(StoreSums, OfRowsThatWereChangedByHandAreWrong) {
+    for (const char *sql : {"UPDATE relationship SET stos = stos + 1", "UPDATE binding SET ends = ends - 1",
+                            "UPDATE binding SET address = address + 1", "UPDATE binding SET relationship = 'fo2'",
+                            "UPDATE binding SET client_id = x'00', hardware = x'0102000000'",
+                            "UPDATE relationship SET name = 'fo2'", "UPDATE binding SET sum = sum + 1"}) {
+        Folder folder;
+        {
+            Store s(folder.file());
+            s.put(some_record());
+            s.put(some_binding(1));
+        }
+        Sqlite(folder.file()).run(sql);
+        Store s(folder.file());
+        EXPECT_EQ(FAILOVER_STORE_PUT_ASIDE, s.result) << sql;
+    }
+}
+
+TEST(StoreSums, AreAddedToADatabaseThatHasNone) {
+    Files sound = files_of(true);
+    std::string right = told_by(sound);
+    Folder folder;
+    write_file(folder.file(), sound.database);
+    Sqlite(folder.file()).run("ALTER TABLE relationship DROP COLUMN sum; ALTER TABLE binding DROP COLUMN sum");
+    EXPECT_EQ(right, all_in_words(folder));
+    EXPECT_EQ("0", Sqlite(folder.file()).text("SELECT count(sum) FROM binding"));
+    {
+        Store s(folder.file());
+        s.put(some_record());
+        s.put(some_binding(3));
+    }
+    EXPECT_EQ("1", Sqlite(folder.file()).text("SELECT count(sum) FROM relationship"));
+    EXPECT_EQ("1", Sqlite(folder.file()).text("SELECT count(sum) FROM binding"));
+    EXPECT_EQ(right, all_in_words(folder));
+}
+
+INSTANTIATE_TEST_SUITE_P(Closed, StorePages, testing::Bool(),
+                         [](const auto &info) { return info.param ? "Cleanly" : "WithALog"; });
+
 TEST(StoreDamaged, GarbageIsPutAsideAsItIs) {
     std::mt19937 random(13);
     std::string noise(20000, '\0');
@@ -1147,7 +1300,7 @@ TEST(StoreDamaged, NonsenseInARecordIsDamage) {
         write_file(folder.file(), sound_database(3));
         {
             Sqlite sqlite(folder.file());
-            sqlite.run("UPDATE relationship SET " + nonsense);
+            sqlite.run("UPDATE relationship SET sum = NULL, " + nonsense); // unchecked
         }
         Store s(folder.file());
         ASSERT_EQ(FAILOVER_STORE_OPENED, s.result) << nonsense;
@@ -1160,7 +1313,8 @@ TEST(StoreDamaged, NonsenseInABindingIsDamage) {
         status = 'dancing'; status = ''; status = 'active'; status = 'unknown'; status = 'BACKUP';
         status = 2; owner = 'somebody'; owner = ''; hardware = zeroblob(22); hardware = zeroblob(1000);
         client_id = zeroblob(256); client_id = zeroblob(100000); hardware = x'', client_id = x'';
-        address = -1; address = 4294967296; address = 'here'; starts = -1; ends = -1; ends = 'never';
+        address = -1; address = 4294967296; address = 'here'; starts = -1;
+        starts = 9223372036854775807; cltt = 9223372036854775807; ends = -1; ends = 'never';
         ends = 1.5; given = -1; cltt = -1; sent = -1; acked = -1; received = -1; xid = -1;
         xid = 4294967296; extended_epoch = -1; extended_epoch = 4294967296; ip_flags = -1;
         ip_flags = 65536; update_due = 2; update_due = 'maybe'; update_sent = 2; state_sent = -1;
@@ -1169,13 +1323,23 @@ TEST(StoreDamaged, NonsenseInABindingIsDamage) {
         write_file(folder.file(), sound_database(3));
         {
             Sqlite sqlite(folder.file());
-            sqlite.run("UPDATE binding SET " + nonsense + " WHERE address = 1");
+            sqlite.run("UPDATE binding SET sum = NULL, " + nonsense + " WHERE address = 1");
         }
         Store s(folder.file());
         ASSERT_EQ(FAILOVER_STORE_OPENED, s.result) << nonsense;
         EXPECT_EQ(FAILOVER_STORE_FOUND, s.load());
         EXPECT_FALSE(s.load_bindings()) << nonsense;
     }
+}
+
+TEST(StoreDamaged, BindingsWithoutTheirRelationshipAreDamage) {
+    Folder folder;
+    write_file(folder.file(), sound_database(3));
+    Sqlite(folder.file()).run("DELETE FROM relationship");
+    Store s(folder.file());
+    ASSERT_EQ(FAILOVER_STORE_OPENED, s.result);
+    EXPECT_EQ(FAILOVER_STORE_DAMAGED, s.load());
+    EXPECT_EQ(FAILOVER_STORE_NOTHING, Store(folder.file(), "fo2").load()) << "another's bindings";
 }
 
 TEST(StoreDamaged, MissingTablesAndColumnsAreDamage) {
@@ -1197,7 +1361,7 @@ TEST(StoreDamaged, MissingTablesAndColumnsAreDamage) {
 TEST(StoreDamaged, PutAsideKeepsTheOldFileAndBeginsAnEmptyOne) {
     Folder folder;
     write_file(folder.file(), sound_database());
-    Sqlite(folder.file()).run("UPDATE relationship SET state = 'dancing'");
+    Sqlite(folder.file()).run("UPDATE relationship SET sum = NULL, state = 'dancing'");
     Store s(folder.file());
     ASSERT_EQ(FAILOVER_STORE_DAMAGED, s.load());
     failover_why why;

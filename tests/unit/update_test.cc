@@ -3,9 +3,12 @@
 // Binding updates: what is sent for each event, what is accepted from the partner, duels, and requests for
 // updates.
 #include <random>
+#include <set>
 
 #include "core.h"
 #include "partner.h"
+#include "peer.h"
+#include "update.h"
 
 using namespace failover_test;
 
@@ -300,6 +303,51 @@ TEST_F(Update, NothingBeforeThePartnersState) {
     EXPECT_EQ("0", updates()) << "in communications-interrupted with a link updates flow";
 }
 
+// A crash between the two must not make it look as if the partner had never heard of the lease (rule 5).
+TEST_F(Update, WhatMayLeaveIsMarkedOnDiskWhenTheLinkComesUp) {
+    make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    start();
+    pass(10000);
+    bind(one, POOL_FIRST);
+    ASSERT_FALSE(x->bindings_[POOL_FIRST].update_sent);
+    ASSERT_FALSE(x->bindings_[POOL_FIRST].state_sent);
+    link_up();
+    EXPECT_TRUE(x->bindings_[POOL_FIRST].update_sent);
+    EXPECT_TRUE(x->bindings_[POOL_FIRST].state_sent);
+    uint64_t stored = table_find(&x->core_->table, POOL_FIRST)->stored;
+    disconnect(link);
+    link_up();
+    EXPECT_EQ(stored, table_find(&x->core_->table, POOL_FIRST)->stored) << "once is enough";
+}
+
+TEST_F(Update, WhatWasNotToldBeforeARestartIsToldWithoutNormal) {
+    make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    start();
+    pass(10000);
+    bind(one, POOL_FIRST);
+    x->kill();
+    start();
+    link_up();
+    send(state_message(FAILOVER_RECOVER, now.wall));
+    ASSERT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, x->state());
+    EXPECT_EQ("0", updates());
+}
+
+TEST_F(Update, NormalSendsNothingTwice) {
+    make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    start();
+    pass(10000);
+    link_up_in(FAILOVER_RECOVER);
+    bind(one, POOL_FIRST);
+    Received u = take_update();
+    send(state_message(FAILOVER_RECOVER_DONE, now.wall));
+    ASSERT_EQ(FAILOVER_NORMAL, x->state());
+    EXPECT_EQ("", updates()) << "it is on its way";
+    send(bndack(u));
+    EXPECT_EQ("", updates());
+    EXPECT_EQ(0u, x->status(now).updates_unacked);
+}
+
 TEST_F(Update, LinkLossBringsUnacknowledgedBack) {
     start_normal(P);
     bind(one, POOL_FIRST);
@@ -307,6 +355,7 @@ TEST_F(Update, LinkLossBringsUnacknowledgedBack) {
     send(bndack(take_update()));
     disconnect(link);
     EXPECT_EQ(0u, x->status(now).updates_unacked);
+    EXPECT_EQ(1u, x->status(now).updates_queued);
     link_up_in(FAILOVER_RECOVER);
     link_up();
     EXPECT_EQ(1u, x->status(now).updates_queued + x->status(now).updates_unacked);
@@ -332,6 +381,8 @@ TEST_F(Update, AcksThatAreIgnored) {
     send(other.number(FAILOVER_OPT_ASSIGNED_IP_ADDRESS, POOL_FIRST + 1));
     EXPECT_EQ(1u, x->status(now).updates_unacked) << "its place stays taken";
     EXPECT_TRUE(x->binding(POOL_FIRST).update_due);
+    Message nothing_out = bndack(u);
+    send(nothing_out.number(FAILOVER_OPT_ASSIGNED_IP_ADDRESS, POOL_FIRST + 1).xid(0));
     EXPECT_EQ(0u, x->status(now).counters.updates_acked + x->status(now).counters.updates_rejected);
     send(bndack(u));
     EXPECT_EQ(0u, x->status(now).updates_unacked);
@@ -398,6 +449,28 @@ TEST_F(Update, RejectIsRepeatedSlowlyAtOneOfOurs) {
     send(bndack(take_update(), FAILOVER_REJECT_ILLEGAL_IP_ADDRESS));
     wait(300);
     EXPECT_EQ("", updates()) << "who has no such address won't have it later";
+    send(state_message(FAILOVER_RECOVER, now.wall));
+    send(state_message(FAILOVER_RECOVER_DONE, now.wall));
+    ASSERT_EQ(FAILOVER_NORMAL, x->state());
+    EXPECT_EQ("", updates()) << "nor when both are in normal again";
+}
+
+// The time for all of them counts from the first: who keeps rejecting others must not put it off.
+TEST_F(Update, OneRejectDoesNotPutOffAnother) {
+    ours = true;
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+    int64_t due = update_deadline(x->core());
+    EXPECT_EQ(now.mono + 30000, due);
+    wait(20);
+    bind(two, POOL_FIRST + 1);
+    send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+    EXPECT_EQ(due, update_deadline(x->core()));
+    now.wall += (due - now.mono) / 1000;
+    now.mono = due;
+    run();
+    EXPECT_EQ("0 1", updates());
 }
 
 TEST_F(Update, RejectOfWhatHasChangedMeanwhileSendsTheChange) {
@@ -441,12 +514,22 @@ TEST_F(Update, InformationThatIsMissing) {
     for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED}) {
         EXPECT_EQ(MISSING, verdict(bndupd(POOL_FIRST + 15, status, nullptr, 1, 1, 1)));
     }
-    Message one_byte = active();
-    EXPECT_EQ(MISSING, verdict(one_byte.bytes(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, Bytes{1})));
+    Message type_only = active();
+    EXPECT_EQ(MISSING, verdict(type_only.bytes(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, Bytes{1})));
     EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST + 15).status) << "nothing of it was taken";
     for (auto status : {FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_ABANDONED, FAILOVER_RESET}) {
         EXPECT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, status, nullptr, 0, 1, 1))) << status;
     }
+}
+
+TEST_F(Update, InformationThatMayBeMissing) {
+    start_normal(S);
+    for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_ABANDONED, FAILOVER_RESET}) {
+        Message m = bndupd(POOL_FIRST + 15, status, &one, 0, now.wall, now.wall);
+        EXPECT_EQ(ACCEPTED, verdict(m.without(FAILOVER_OPT_LEASE_EXPIRATION_TIME))) << status;
+    }
+    Message shortest = bndupd(POOL_FIRST + 16, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 90, now.wall, now.wall);
+    EXPECT_EQ(ACCEPTED, verdict(shortest.bytes(FAILOVER_OPT_CLIENT_HARDWARE_ADDRESS, Bytes{1, 7})));
 }
 
 TEST_F(Update, ClientThatIsTooLong) {
@@ -494,6 +577,46 @@ TEST_F(Update, AcceptedActive) {
     EXPECT_EQ(t + 60, x->bindings_[POOL_FIRST + 15].ends) << "and it is on disk";
 }
 
+TEST_F(Update, WhatAnUpdateDoesNotSayStays) {
+    start_normal(S);
+    int64_t t = now.wall;
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, t + 3630, t - 1, t)));
+    Message less = bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, 0, 0);
+    less.without(FAILOVER_OPT_POTENTIAL_EXPIRATION_TIME).without(FAILOVER_OPT_START_TIME_OF_STATE);
+    ASSERT_EQ(ACCEPTED, verdict(less));
+    failover_binding b = x->binding(POOL_FIRST + 15);
+    EXPECT_EQ(t + 3630, b.received);
+    EXPECT_EQ(t + 3630, b.acked);
+    EXPECT_EQ(t - 1, b.starts);
+    EXPECT_EQ(t, b.cltt);
+}
+
+// Only the clock may be wrong, and only by as much as a connection allows.
+TEST_F(Update, NothingHasHappenedInTheFuture) {
+    start_normal(S);
+    int64_t later = now.wall + 1000000;
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, later, later, later, later)));
+    EXPECT_LE(x->binding(POOL_FIRST + 15).cltt, now.wall + SKEW_LIMIT);
+    EXPECT_LE(x->binding(POOL_FIRST + 15).starts, now.wall + SKEW_LIMIT);
+    EXPECT_EQ(later, x->binding(POOL_FIRST + 15).ends) << "a promise may well be";
+}
+
+// Kea's row is put or goes once for what happens, not to and fro: statistics and DNS follow it.
+TEST_F(Update, ARowGoesOnlyWithItsLease) {
+    start_normal(S);
+    int64_t t = now.wall;
+    auto removals_by = [&](failover_binding_status status, const failover_client *client, int64_t end) {
+        int before = x->removals_;
+        EXPECT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, status, client, end, t, t, t)));
+        return x->removals_ - before;
+    };
+    EXPECT_EQ(0, removals_by(FAILOVER_ACTIVE, &one, t + 60));
+    EXPECT_EQ(0, removals_by(FAILOVER_ACTIVE, &one, t + 90)) << "a renewal";
+    EXPECT_EQ(1, removals_by(FAILOVER_ACTIVE, &two, t + 90)) << "another client";
+    EXPECT_EQ(1, removals_by(FAILOVER_RELEASED, &two, t));
+    EXPECT_EQ(0, removals_by(FAILOVER_BACKUP, &two, t)) << "a gift";
+}
+
 TEST_F(Update, AcceptedEndsAreTheirsWhoseFreeAddressItBecomes) {
     start_normal(S);
     int64_t t = now.wall;
@@ -531,6 +654,127 @@ TEST_F(Update, AcceptedGiftWithAnEndAheadIsKeptBackUntilThen) {
     EXPECT_EQ(FAILOVER_GO_ON, request(one, POOL_FIRST + 15, true));
 }
 
+// A dhcpd would take a later potential expiry of a free address for a promise, and give it for that much longer (3.2).
+TEST_F(Update, AFreeAddressIsToldWithNoPromiseAhead) {
+    start_normal(P);
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_FREE, nullptr, now.wall + 120, now.wall, now.wall)));
+    for (uint32_t n : {0u, 1u}) {
+        bind(one, POOL_FIRST + n);
+        send(bndack(take_update())); // promised for an hour
+    }
+    release(one, POOL_FIRST);
+    int64_t released = now.wall;
+    wait(2);
+    send(bndack(take_update()));
+    EXPECT_EQ(released, x->binding(POOL_FIRST).sent) << "nor later than it ended";
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 1, FAILOVER_RELEASED, &one, now.wall + 1, now.wall + 1, now.wall,
+                                       now.wall + 6)));
+    std::set<uint32_t> free{POOL_FIRST, POOL_FIRST + 1, POOL_FIRST + 15}, told;
+    for (uint32_t address : free) {
+        ASSERT_EQ(FAILOVER_FREE, x->binding(address).status) << address - POOL_FIRST;
+    }
+    send(Message(FAILOVER_UPDREQALL, 5));
+    for (Received &r : all_updates()) {
+        if (free.count(r.m.assigned_ip_address) > 0) {
+            told.insert(r.m.assigned_ip_address);
+            EXPECT_LE(r.m.potential_expiration_time, now.wall) << r.m.assigned_ip_address - POOL_FIRST;
+        }
+    }
+    EXPECT_EQ(free, told);
+}
+
+TEST_F(Update, EndsThatAreNone) {
+    start_normal(P);
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 15, FAILOVER_FREE, nullptr, FAILOVER_TIME_INFINITE, 0, now.wall)));
+    EXPECT_EQ(11u, x->own_free(now)) << "a free address can't be kept back for ever";
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST + 16, FAILOVER_RESET, nullptr, now.wall + 500, 0, now.wall)));
+    EXPECT_EQ(12u, x->own_free(now)) << "the operator's word has no end";
+}
+
+TEST_F(Update, AFreeAddressKeepsItsLastClientWhereNoneIsTold) {
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    send(bndack(take_update()));
+    release(one, POOL_FIRST);
+    send(bndack(take_update()));
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST, FAILOVER_BACKUP, nullptr, 0, now.wall, now.wall)));
+    failover_binding b = x->binding(POOL_FIRST);
+    EXPECT_TRUE(failover_same_client(&one, &b.client)) << "client affinity goes by it";
+}
+
+// ---- Two grants of one lease ----------------------------------------------------------------------------------------
+
+class TwoGrants : public Update {
+protected:
+    static constexpr uint32_t A = POOL_FIRST;
+
+    // Leased here for 60 s just now, and the partner knows.
+    void granted(bool here = true) {
+        start_normal(P);
+        if (here) {
+            ASSERT_EQ(60u, bind(one, A));
+            send(bndack(take_update()));
+        } else {
+            theirs(60, 0);
+        }
+    }
+    // The partner's grant: its length, and by how much the client's transaction was later.
+    void theirs(int64_t length, int64_t later) {
+        ASSERT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + length, now.wall + 100, now.wall,
+                                           now.wall + later)));
+    }
+};
+
+// Where both have answered one request, the client may have taken either.
+TEST_F(TwoGrants, TheLongerOneCountsWhereEitherMayBeTheLast) {
+    for (int64_t length : {40, 80}) {
+        granted();
+        theirs(length, 4);
+        EXPECT_EQ(now.wall + std::max<int64_t>(60, length), x->binding(A).given);
+        EXPECT_EQ(now.wall + std::max<int64_t>(60, length), x->rows_[A].ends);
+    }
+}
+
+TEST_F(TwoGrants, TheLaterOneCountsWhereItIsCertain) {
+    granted();
+    theirs(40, 5);
+    EXPECT_EQ(now.wall + 40, x->binding(A).given);
+    EXPECT_EQ(now.wall + 60, x->binding(A).ends) << "what was promised is promised";
+    granted(false);
+    theirs(40, 0);
+    EXPECT_EQ(now.wall + 40, x->binding(A).given) << "both were the partner's";
+}
+
+TEST_F(TwoGrants, WhoseIsTheLast) {
+    granted();
+    theirs(60, -1);
+    EXPECT_TRUE(x->binding(A).granted_here);
+    theirs(60, 0);
+    EXPECT_FALSE(x->binding(A).granted_here);
+    theirs(60, -1);
+    EXPECT_FALSE(x->binding(A).granted_here) << "neither of the partner's was here";
+}
+
+TEST_F(TwoGrants, ThePartnerStillHasToHearOfALongerPromise) {
+    for (int64_t length : {40, 60}) {
+        start_normal(P);
+        ASSERT_EQ(60u, bind(one, A));
+        send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+        theirs(length, 0);
+        EXPECT_EQ(length < 60, x->binding(A).update_due);
+        EXPECT_EQ(length < 60 ? "0" : "", updates());
+    }
+}
+
+TEST_F(TwoGrants, AShorterOneOfThePartnersIsNoNews) {
+    ours = true;
+    granted();
+    theirs(40, 10);
+    EXPECT_EQ("", updates());
+}
+
+// ---- Abandonment ----------------------------------------------------------------------------------------------------
+
 TEST_F(Update, AcceptedAbandonedForgetsTheClient) {
     start_normal(S);
     int64_t t = now.wall;
@@ -541,26 +785,6 @@ TEST_F(Update, AcceptedAbandonedForgetsTheClient) {
     EXPECT_EQ(t + 500, b.ends);
     EXPECT_EQ(0, b.client.hardware_length + b.client.id_length);
     EXPECT_EQ(0u, x->rows_.count(POOL_FIRST + 15));
-}
-
-TEST_F(Update, FlagsAreTakenAndCleared) {
-    start_normal(S);
-    int64_t t = now.wall;
-    Message flagged = bndupd(POOL_FIRST + 15, FAILOVER_ACTIVE, &one, t + 60, t + 90, t, t);
-    ASSERT_EQ(ACCEPTED, verdict(flagged.number(FAILOVER_OPT_IP_FLAGS, 0xff03)));
-    EXPECT_EQ(FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP, x->binding(POOL_FIRST + 15).ip_flags);
-    send(Message(FAILOVER_UPDREQALL, 5));
-    bool found = false;
-    for (Received &r : all_updates()) {
-        if (r.m.assigned_ip_address == POOL_FIRST + 15) {
-            found = true;
-            EXPECT_EQ(3, r.m.ip_flags) << "they survive a round trip";
-        }
-    }
-    EXPECT_TRUE(found);
-    forget();
-    update(bndupd(POOL_FIRST + 16, FAILOVER_ACTIVE, &one, t + 60, t + 90, t, t));
-    EXPECT_EQ(0, x->binding(POOL_FIRST + 16).ip_flags);
 }
 
 TEST_F(Update, MissingIdentifierDeletesTheStoredOne) {
@@ -590,6 +814,8 @@ TEST_F(Update, LeaseWithoutAnEndIsTaken) {
 class AcceptTable : public Update {
 protected:
     static constexpr uint32_t A = POOL_FIRST;
+    int64_t since = 100; // the state held here began so many seconds ago
+    uint32_t xid = 7;    // of the transaction that made it
 
     // Holds `status` on A, at rest: nothing is in flight, nothing queued. Its client is `one`, its last
     // transaction 100 s ago; an ACTIVE one ends `left` seconds from now.
@@ -599,13 +825,13 @@ protected:
         b.address = A;
         b.status = status;
         b.owner = FAILOVER_MINE;
-        b.starts = now.wall - 100;
+        b.starts = now.wall - since;
         b.cltt = status == FAILOVER_FREE ? 0 : now.wall - 100;
         b.ends = b.given = status == FAILOVER_FREE ? 0 : now.wall + left;
         b.sent = b.acked = now.wall + 300;
         b.update_sent = b.state_sent = true;
         b.granted_here = granted_here;
-        b.xid = granted_here ? 7 : 0;
+        b.xid = xid;
         if (status != FAILOVER_ABANDONED) {
             b.client = one;
         }
@@ -640,8 +866,10 @@ TEST_F(AcceptTable, HeldFreeAcceptsEverything) {
 
 TEST_F(AcceptTable, HeldActiveOfTheSameClient) {
     for (failover_role role : {P, S}) {
-        hold(FAILOVER_ACTIVE, role, 60);
-        EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 30));
+        for (int64_t left : {30, 0, -1}) { // a shorter renewal, which may be over
+            hold(FAILOVER_ACTIVE, role, 60);
+            EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, left));
+        }
         hold(FAILOVER_ACTIVE, role, 60);
         EXPECT_EQ(ACCEPTED, comes(FAILOVER_RESET, &one, -50, 0));
         hold(FAILOVER_ACTIVE, role, 60);
@@ -657,6 +885,7 @@ TEST_F(AcceptTable, Rule11APromisedEndAheadIsNotEndedByThePartner) {
             int64_t ends = x->binding(A).ends;
             EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall - 1, now.wall, now.wall)));
             EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
+            EXPECT_EQ(1u, x->status(now).by_status[FAILOVER_ACTIVE]);
             Received ours_ = take_update();
             EXPECT_EQ(FAILOVER_ACTIVE, ours_.m.binding_status) << "and the partner gets ours";
             EXPECT_EQ(ends, ours_.m.lease_expiration_time);
@@ -673,7 +902,7 @@ TEST_F(AcceptTable, Rule11APromisedEndAheadIsNotEndedByThePartner) {
 // The partner expires by its own clock what both know to the same end.
 TEST_F(AcceptTable, Rule11AllowsForTheClocks) {
     for (int64_t s : {20, -20}) {
-        for (int64_t left : {15, 22}) {
+        for (int64_t left : {15, 21, 22}) {
             hold(FAILOVER_ACTIVE, S, 100);
             skew = s;
             send(Message(FAILOVER_CONTACT, partner_xid++));
@@ -681,7 +910,7 @@ TEST_F(AcceptTable, Rule11AllowsForTheClocks) {
             now.mono += 1000 * (100 - left);
             send(Message(FAILOVER_CONTACT, partner_xid++));
             forget();
-            EXPECT_EQ(left <= 20 ? ACCEPTED : LESS_CRITICAL, comes(FAILOVER_EXPIRED, &one, -50, left));
+            EXPECT_EQ(left <= 21 ? ACCEPTED : LESS_CRITICAL, comes(FAILOVER_EXPIRED, &one, -50, left));
             skew = 0;
         }
     }
@@ -689,6 +918,9 @@ TEST_F(AcceptTable, Rule11AllowsForTheClocks) {
     skew = 20;
     send(Message(FAILOVER_CONTACT, partner_xid++));
     EXPECT_EQ(LESS_CRITICAL, comes(FAILOVER_EXPIRED, &one, -50, -500)) << "an older lease than this one";
+    skew = 0;
+    hold(FAILOVER_ACTIVE, S, 0);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_EXPIRED, &one, -50, -5)) << "this one ends in this very second";
 }
 
 TEST_F(AcceptTable, HeldActiveReleased) {
@@ -702,14 +934,49 @@ TEST_F(AcceptTable, HeldActiveReleased) {
     }
     hold(FAILOVER_ACTIVE, S, 60, false);
     EXPECT_EQ(OUTDATED, comes(FAILOVER_RELEASED, &one, -200, -200));
+    // An end that is still ahead is not when it was released.
+    hold(FAILOVER_ACTIVE, S, 60, false);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_RELEASED, &one, -200, 5)) << "by the partner's clock";
+    hold(FAILOVER_ACTIVE, S, 60, false);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_RELEASED, &one, -200, 6));
     // Granted here: only a release that is certainly the later of the two ends the lease.
     hold(FAILOVER_ACTIVE, S, 60);
-    EXPECT_EQ(ACCEPTED, comes(FAILOVER_RELEASED, &one, -94, -94));
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_RELEASED, &one, -95, -95));
     hold(FAILOVER_ACTIVE, S, 60);
-    EXPECT_EQ(OUTDATED, comes(FAILOVER_RELEASED, &one, -98, -98));
-    // Another client can't release it.
-    hold(FAILOVER_ACTIVE, S, 60, false);
-    EXPECT_EQ(OUTDATED, comes(FAILOVER_RELEASED, &two, -1, -1));
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_RELEASED, &one, -96, -96));
+    // Another client can't release it, whatever end it says.
+    for (int64_t left : {-1, 60}) {
+        hold(FAILOVER_ACTIVE, S, 60, false);
+        EXPECT_EQ(OUTDATED, comes(FAILOVER_RELEASED, &two, -1, left));
+    }
+}
+
+// Its clock is taken to be ahead where it seems so; where it seems behind, its messages may only have been slow.
+TEST_F(AcceptTable, HeldActiveReleasedByAnotherClock) {
+    const struct {
+        int64_t skew, when;
+        int expected;
+    } cases[] = {{20, -75, ACCEPTED}, {20, -76, OUTDATED}, {-20, -95, ACCEPTED}, {-20, -96, OUTDATED}};
+    for (auto &c : cases) {
+        hold(FAILOVER_ACTIVE, S, 60);
+        skew = c.skew;
+        send(Message(FAILOVER_CONTACT, partner_xid++));
+        EXPECT_EQ(c.expected, comes(FAILOVER_RELEASED, &one, c.when, c.when)) << c.skew << ", " << c.when;
+        skew = 0;
+    }
+}
+
+TEST_F(AcceptTable, HeldActiveAbandoned) {
+    ours = true;
+    hold(FAILOVER_ACTIVE, S, 60);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ABANDONED, nullptr, -50, 500));
+    hold(FAILOVER_ACTIVE, S, 60);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_ABANDONED, nullptr, -200, 500)) << "its client has renewed here since";
+    hold(FAILOVER_ACTIVE, S, -1);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ABANDONED, nullptr, -200, 500)) << "a lease that has ended is in nobody's way";
+    ours = false;
+    hold(FAILOVER_ACTIVE, S, 60);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ABANDONED, nullptr, 0, 500)) << "a dhcpd doesn't say when it was";
 }
 
 TEST_F(AcceptTable, TwoClientsOnOneAddress) {
@@ -728,6 +995,7 @@ TEST_F(AcceptTable, TwoClientsOnOneAddress) {
     EXPECT_EQ(1u, x->status(now).counters.clashes) << "the secondary gives up, and counts it too";
     holder = x->binding(A).client;
     EXPECT_TRUE(failover_same_client(&two, &holder));
+    EXPECT_EQ(0, x->binding(A).xid) << "nothing of the lease before is left";
     EXPECT_EQ(1u, x->rows_.count(A));
 }
 
@@ -738,21 +1006,30 @@ TEST_F(AcceptTable, NoClashIsCountedWhereThereIsNone) {
     EXPECT_EQ(0u, x->status(now).counters.clashes);
     x->kill();
     inbox.clear();
+    // Both have.
+    hold(FAILOVER_ACTIVE, S, -1);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &two, -50, -1));
     // The one that comes has ended: a secondary too keeps the living one.
     for (failover_role role : {P, S}) {
-        hold(FAILOVER_ACTIVE, role, 60);
-        EXPECT_EQ(OUTDATED,
-                  verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall - 1, now.wall, now.wall - 90, now.wall - 90)));
-        EXPECT_EQ(0u, x->status(now).counters.clashes);
-        EXPECT_EQ("0", updates());
-        x->kill();
-        inbox.clear();
-        // The partner had given it, and has given it on.
-        hold(FAILOVER_ACTIVE, role, 60, false);
-        EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall, now.wall, now.wall)));
-        EXPECT_EQ(0u, x->status(now).counters.clashes);
-        x->kill();
-        inbox.clear();
+        for (int64_t left : {-1, 0}) {
+            hold(FAILOVER_ACTIVE, role, 60);
+            int64_t ends = now.wall + left;
+            EXPECT_EQ(OUTDATED, verdict(bndupd(A, FAILOVER_ACTIVE, &two, ends, ends, now.wall - 90, now.wall - 90)));
+            EXPECT_EQ(0u, x->status(now).counters.clashes);
+            EXPECT_EQ("0", updates());
+            x->kill();
+            inbox.clear();
+        }
+        // The partner had given it, and has given it on; or it is Kea's row, and whose grant that was isn't certain.
+        for (bool granted_here : {false, true}) {
+            xid = granted_here ? 0 : 7;
+            hold(FAILOVER_ACTIVE, role, 60, granted_here);
+            EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall, now.wall, now.wall)));
+            EXPECT_EQ(0u, x->status(now).counters.clashes);
+            x->kill();
+            inbox.clear();
+        }
+        xid = 7;
     }
 }
 
@@ -765,7 +1042,11 @@ TEST_F(AcceptTable, HeldExpired) {
     hold(FAILOVER_EXPIRED, S, -10);
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 60)) << "time(1)";
     hold(FAILOVER_EXPIRED, S, -10);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &two, -50, -5)) << "the next client's, over by now";
+    hold(FAILOVER_EXPIRED, S, -10);
     EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, -20)) << "an older lease that has ended too";
+    hold(FAILOVER_EXPIRED, S, -10);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, 0)) << "or ends now";
     hold(FAILOVER_EXPIRED, S, -10);
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -200, 60)) << "what is promised ahead counts";
 }
@@ -783,6 +1064,17 @@ TEST_F(AcceptTable, HeldReleased) {
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_EXPIRED, &one, -50, -1));
     hold(FAILOVER_RELEASED, P, -10);
     EXPECT_EQ(OUTDATED, comes(FAILOVER_EXPIRED, &one, -200, -1));
+    // The two clocks may differ by what can't be measured.
+    hold(FAILOVER_RELEASED, P, -10);
+    EXPECT_EQ(ACCEPTED, comes(FAILOVER_EXPIRED, &one, -106, -1));
+    hold(FAILOVER_RELEASED, P, -10);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_EXPIRED, &one, -107, -1));
+    // It is the release that counts, not when the lease was made.
+    since = 1000;
+    hold(FAILOVER_RELEASED, P, -10);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_EXPIRED, &one, -200, -1));
+    hold(FAILOVER_RELEASED, P, -10);
+    EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, 60));
 }
 
 TEST_F(AcceptTable, HeldReset) {
@@ -790,6 +1082,12 @@ TEST_F(AcceptTable, HeldReset) {
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_ACTIVE, &one, -50, 60)) << "time(3): after the start of the state";
     hold(FAILOVER_RESET, S, -10);
     EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, &one, -200, 60));
+    since = 50;
+    for (const failover_client *client : {&one, &two}) {
+        hold(FAILOVER_RESET, S, -10);
+        EXPECT_EQ(OUTDATED, comes(FAILOVER_ACTIVE, client, -70, 60)) << "it was reset since the client was heard of";
+    }
+    since = 100;
     for (auto status : {FAILOVER_EXPIRED, FAILOVER_RELEASED, FAILOVER_FREE, FAILOVER_BACKUP, FAILOVER_RESET}) {
         hold(FAILOVER_RESET, S, -10);
         EXPECT_EQ(ACCEPTED, comes(status, &one, -200, -10));
@@ -807,6 +1105,22 @@ TEST_F(AcceptTable, HeldAbandoned) {
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_ABANDONED, nullptr, -1, 100));
     hold(FAILOVER_ABANDONED, S, 100);
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_RESET, nullptr, -1, -1));
+}
+
+TEST_F(AcceptTable, TheLaterOfTwoProbationsCounts) {
+    for (bool one_of_ours : {true, false}) {
+        ours = one_of_ours;
+        for (int64_t left : {50, 500}) {
+            hold(FAILOVER_ABANDONED, S, 100);
+            int64_t longer = now.wall + std::max<int64_t>(left, 100);
+            EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ABANDONED, nullptr, now.wall + left, 1, now.wall - 3)));
+            EXPECT_EQ(longer, x->binding(A).ends);
+            EXPECT_EQ(now.wall - 3, x->binding(A).starts);
+            EXPECT_EQ(ours && left == 50 ? "0" : "", updates()) << "one of ours hears of a longer one";
+            x->kill();
+            inbox.clear();
+        }
+    }
 }
 
 // Softer than the draft, which rejects any: a lease that the partner has made since may be lived in.
@@ -900,13 +1214,82 @@ TEST_F(Duel, ActiveAgainstActiveOfAnotherClientIsAClash) {
     EXPECT_EQ(1u, x->status(now).counters.clashes);
 }
 
+// The secondary's update is rejected as the less critical one, and nobody would speak of it again.
+TEST_F(Duel, AClashIsCountedByThePrimaryWhoseOwnStands) {
+    outstanding(P, FAILOVER_ACTIVE);
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall - 5)));
+    EXPECT_EQ(1u, x->status(now).counters.clashes);
+    EXPECT_TRUE(x->logged("clash: 10.64.10.0"));
+    outstanding(S, FAILOVER_ACTIVE);
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall - 5)));
+    EXPECT_EQ(0u, x->status(now).counters.clashes) << "the primary will insist";
+}
+
+TEST_F(Duel, NoClashIsCountedWhereOneOfTheTwoIsOver) {
+    for (bool other_is_over : {true, false}) {
+        outstanding(P, FAILOVER_ACTIVE);
+        int64_t end = other_is_over ? now.wall : now.wall + 60;
+        auto status = other_is_over ? FAILOVER_ACTIVE : FAILOVER_RELEASED;
+        EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &two, end, end, now.wall - 5, now.wall - 5)));
+        EXPECT_EQ(0u, x->status(now).counters.clashes);
+        x->kill();
+        inbox.clear();
+    }
+    ours = true;
+    outstanding(P, FAILOVER_RELEASED);
+    EXPECT_EQ(LESS_CRITICAL,
+              verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 90, now.wall, now.wall + 20)));
+    EXPECT_EQ(0u, x->status(now).counters.clashes) << "its client has given it back here";
+}
+
 TEST_F(Duel, WhatThePartnerPromisedTheSameClientIsPromised) {
     outstanding(P, FAILOVER_ACTIVE);
     int64_t longer = now.wall + 1000;
     EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, FAILOVER_ACTIVE, &one, longer, longer, now.wall, now.wall - 5)));
     EXPECT_EQ(longer, x->binding(A).ends);
+    EXPECT_EQ(longer, x->bindings_[A].ends) << "on disk too";
+    EXPECT_EQ(1u, x->status(now).by_status[FAILOVER_ACTIVE]);
     send(bndack(mine));
     EXPECT_EQ(longer, x->binding(A).ends);
+}
+
+TEST_F(Duel, WhatIsNoPromiseToTheSameClientIsNone) {
+    for (auto status : {FAILOVER_ACTIVE, FAILOVER_RELEASED}) {
+        outstanding(P, FAILOVER_ACTIVE);
+        int64_t ends = x->binding(A).ends, longer = now.wall + 1000;
+        const failover_client &client = status == FAILOVER_ACTIVE ? two : one;
+        EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &client, longer, longer, now.wall, now.wall - 5)));
+        EXPECT_EQ(ends, x->binding(A).ends) << status;
+        x->kill();
+        inbox.clear();
+    }
+}
+
+// Two clocks: were both to judge, each might yield. What ours has ended the other's promise doesn't prolong.
+TEST_F(Duel, OfOursOnlyWhoHasTheLeaseJudges) {
+    ours = true;
+    for (failover_role role : {P, S}) {
+        outstanding(role, FAILOVER_RELEASED);
+        int64_t ends = x->binding(A).ends, longer = now.wall + 1000;
+        EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, FAILOVER_ACTIVE, &one, longer, longer, now.wall, now.wall + 50)));
+        EXPECT_EQ(FAILOVER_RELEASED, x->binding(A).status);
+        EXPECT_EQ(ends, x->binding(A).ends);
+        send(bndack(mine));
+        EXPECT_EQ(FAILOVER_FREE, x->binding(A).status);
+        x->kill();
+        inbox.clear();
+    }
+}
+
+// A release that a dhcpd as primary rejects as the less critical, while its own EXPIRED is outdated here.
+TEST_F(Duel, WhatBothRejectIsSentAgain) {
+    outstanding(S, FAILOVER_RELEASED);
+    EXPECT_EQ(OUTDATED,
+              verdict(bndupd(A, FAILOVER_EXPIRED, &one, now.wall - 60, now.wall - 60, now.wall - 60, now.wall - 90)));
+    send(bndack(mine, LESS_CRITICAL));
+    EXPECT_EQ(FAILOVER_RELEASED, take_update().m.binding_status);
 }
 
 TEST_F(Duel, ActiveAgainstTheRest) {
@@ -919,16 +1302,36 @@ TEST_F(Duel, ActiveAgainstTheRest) {
 }
 
 TEST_F(Duel, ActiveAgainstExpiredIsRule11) {
-    for (failover_role role : {P, S}) {
-        for (auto status : {FAILOVER_EXPIRED, FAILOVER_FREE, FAILOVER_BACKUP}) {
-            outstanding(role, FAILOVER_ACTIVE);
-            EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall, now.wall, now.wall)));
-            EXPECT_EQ(1u, x->status(now).updates_unacked) << "ours is on its way already";
-            EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
-            EXPECT_EQ("", updates());
-            x->kill();
-            inbox.clear();
+    for (bool one_of_ours : {false, true}) {
+        ours = one_of_ours;
+        for (failover_role role : {P, S}) {
+            for (auto status : {FAILOVER_EXPIRED, FAILOVER_FREE, FAILOVER_BACKUP}) {
+                outstanding(role, FAILOVER_ACTIVE);
+                EXPECT_EQ(LESS_CRITICAL, verdict(bndupd(A, status, &one, now.wall - 1, now.wall, now.wall, now.wall)));
+                EXPECT_EQ(1u, x->status(now).updates_unacked) << "ours is on its way already";
+                EXPECT_EQ(FAILOVER_ACTIVE, x->binding(A).status);
+                send(bndack(mine, ours ? LESS_CRITICAL : 0));
+                EXPECT_EQ(ours ? "0" : "", updates()) << "one of ours has rejected it by then, and gets it once more";
+                x->kill();
+                inbox.clear();
+            }
         }
+    }
+}
+
+// The partner's clock is ahead, and says that the lease is over to the end that both know.
+TEST_F(Duel, ActiveAgainstExpiredByThePartnersClock) {
+    for (failover_role role : {P, S}) {
+        outstanding(role, FAILOVER_ACTIVE);
+        int64_t ends = x->binding(A).ends;
+        skew = 20;
+        wait(45);
+        forget();
+        EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_EXPIRED, &one, ends, ends, now.wall, now.wall)));
+        EXPECT_EQ(FAILOVER_FREE, x->binding(A).status);
+        skew = 0;
+        x->kill();
+        inbox.clear();
     }
 }
 
@@ -938,6 +1341,32 @@ TEST_F(Duel, TheRestAgainstActive) {
         EXPECT_TRUE(comes(FAILOVER_ACTIVE, &one, 20));
         outstanding(role, FAILOVER_RELEASED);
         EXPECT_TRUE(comes(FAILOVER_ACTIVE, &two, 20));
+        // There is no duel about it: what is held decides.
+        outstanding(role, FAILOVER_RELEASED);
+        EXPECT_EQ(OUTDATED,
+                  verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall, now.wall - 20, now.wall - 20)));
+        x->kill();
+        inbox.clear();
+        outstanding(role, FAILOVER_RELEASED);
+        EXPECT_TRUE(comes(FAILOVER_ACTIVE, &two, -20)) << "another client's lease lives";
+    }
+}
+
+// Were both to judge, by two clocks, each might yield to the other.
+TEST_F(Duel, BetweenTwoOfOursWhoHasTheLeaseJudges) {
+    ours = true;
+    for (failover_role role : {P, S}) {
+        outstanding(role, FAILOVER_ACTIVE);
+        EXPECT_TRUE(comes(FAILOVER_RELEASED, &one, 50))
+            << "the lease is here: the later one counts, whoever is primary";
+        outstanding(role, FAILOVER_RELEASED);
+        int64_t ends = x->binding(A).ends;
+        EXPECT_EQ(LESS_CRITICAL,
+                  verdict(bndupd(A, FAILOVER_ACTIVE, &one, now.wall + 500, now.wall, now.wall, now.wall + 20)))
+            << "the lease is there";
+        EXPECT_EQ(ends, x->binding(A).ends) << "what is over here is promised nothing";
+        x->kill();
+        inbox.clear();
     }
 }
 
@@ -1056,16 +1485,19 @@ TEST_F(Requests, ASecondRequestReplacesTheFirst) {
     leases();
     send(Message(FAILOVER_UPDREQALL, 78));
     send(Message(FAILOVER_UPDREQALL, 79));
-    acknowledge_all();
     int done = 0;
-    for (Received &r : in(link)) {
-        if (r.m.type == FAILOVER_UPDDONE) {
-            done++;
-            EXPECT_EQ(79u, r.m.xid) << "the first is never answered";
+    for (std::deque<Received> box; !in(link).empty(); box.clear()) {
+        std::swap(box, in(link));
+        for (Received &r : box) {
+            if (r.m.type == FAILOVER_UPDDONE) {
+                done++;
+                EXPECT_EQ(79u, r.m.xid) << "the first is never answered";
+            } else {
+                send(bndack(r));
+            }
         }
     }
-    acknowledge_all();
-    (void)done;
+    EXPECT_EQ(1, done);
 }
 
 TEST_F(Requests, ChangesWhileAnswering) {
@@ -1084,6 +1516,7 @@ TEST_F(Requests, ALostLinkForgetsTheRequest) {
     leases();
     send(Message(FAILOVER_UPDREQALL, 77));
     disconnect(link);
+    EXPECT_EQ(2u, x->status(now).updates_queued) << "those that the partner doesn't know";
     forget();
     link_up();
     send(state_message(FAILOVER_RECOVER, now.wall));
@@ -1122,6 +1555,83 @@ TEST_F(Requests, DuelsSettleWhatWasAskedFor) {
     EXPECT_FALSE(take(FAILOVER_BNDACK).has(FAILOVER_OPT_REJECT_REASON));
 }
 
+// What was asked for and hasn't left yet is still sent, whatever comes from the partner meanwhile.
+TEST_F(Requests, WhatWaitsForItsTurnIsStillToldWhereThePartnerSpeaksFirst) {
+    partner_max_unacked = 1;
+    leases();
+    send(Message(FAILOVER_UPDREQALL, 77));
+    ASSERT_EQ("0", updates());
+    failover_client c = make_client(3);
+    send(bndupd(POOL_FIRST + 2, FAILOVER_ACTIVE, &c, now.wall + 70, now.wall + 90, now.wall, now.wall + 3));
+    std::set<uint32_t> told;
+    for (Received &r : all_updates()) {
+        told.insert(r.m.assigned_ip_address - POOL_FIRST);
+    }
+    EXPECT_EQ(1u, told.count(2));
+    EXPECT_EQ(13u, told.size());
+}
+
+TEST_F(Requests, ALeaseOfWhatIsOnItsWayIsToldAtOnce) {
+    start_normal(P);
+    failover_declined(x->core(), POOL_FIRST, now.wall + 10, now);
+    run();
+    send(bndack(take_update()));
+    wait(12);
+    Received freed = take_update();
+    ASSERT_EQ(FAILOVER_FREE, freed.m.binding_status);
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    EXPECT_EQ(FAILOVER_ACTIVE, take_update().m.binding_status);
+    send(bndack(freed));
+    EXPECT_TRUE(x->binding(POOL_FIRST).update_due) << "that was of the address before";
+}
+
+TEST_F(Requests, ALeaseOfWhatWaitsForItsTurnIsPartOfTheAnswer) {
+    partner_max_unacked = 1;
+    start_normal(P);
+    failover_declined(x->core(), POOL_FIRST, now.wall + 10, now);
+    run();
+    send(bndack(take_update()));
+    bind(two, POOL_FIRST + 1);
+    Received first = take_update(); // takes the window
+    wait(12);
+    ASSERT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status);
+    send(Message(FAILOVER_UPDREQ, 77));
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    forget();
+    send(bndack(first));
+    EXPECT_EQ("BNDUPD", names(link)) << "not UPDDONE yet";
+    send(bndack(take_update()));
+    EXPECT_EQ(77u, take(FAILOVER_UPDDONE).m.xid);
+}
+
+TEST_F(Requests, ALeaseOfWhatWaitsForItsTurnIsToldBeforeUpddone) {
+    partner_max_unacked = 1;
+    leases();
+    // One of the two comes back to this server, by the client's bucket.
+    release(make_client(2), POOL_FIRST + 1);
+    release(make_client(3), POOL_FIRST + 2);
+    acknowledge_all();
+    uint32_t freed = POOL_FIRST + (x->binding(POOL_FIRST + 1).owner == FAILOVER_MINE ? 1 : 2);
+    ASSERT_EQ(FAILOVER_MINE, x->binding(freed).owner);
+    send(Message(FAILOVER_UPDREQALL, 77));
+    ASSERT_EQ("0", updates());
+    ASSERT_NE(0u, bind(make_client(4), freed));
+    bool told = false, done = false;
+    for (std::deque<Received> box; !done && !in(link).empty();) {
+        std::swap(box, in(link));
+        for (Received &r : box) {
+            told = told || (r.m.type == FAILOVER_BNDUPD && r.m.assigned_ip_address == freed);
+            done = done || r.m.type == FAILOVER_UPDDONE;
+            EXPECT_TRUE(told || !done);
+            if (r.m.type == FAILOVER_BNDUPD) {
+                send(bndack(r));
+            }
+        }
+        box.clear();
+    }
+    EXPECT_TRUE(done);
+}
+
 TEST_F(Requests, StaleUpddoneIsIgnored) {
     make_known(P, FAILOVER_RECOVER);
     x->record_->last_served = now.wall;
@@ -1138,8 +1648,25 @@ TEST_F(Requests, StaleUpddoneIsIgnored) {
     EXPECT_TRUE(x->logged("UPDDONE that answers no request of this connection is ignored"));
     send(Message(FAILOVER_UPDDONE, xid));
     EXPECT_EQ(FAILOVER_RECOVER_WAIT, x->state());
+    x->log_.clear();
     send(Message(FAILOVER_UPDDONE, xid));
     EXPECT_EQ(FAILOVER_RECOVER_WAIT, x->state()) << "the same again";
+    EXPECT_TRUE(x->logged("UPDDONE that answers no request of this connection is ignored"));
+}
+
+// UPDREQ asks for what is new, and that is not everything: whose the addresses are isn't known by it (rule 6).
+TEST_F(Requests, OnlyEverythingMakesAnOwner) {
+    ours = true;
+    make(P);
+    start();
+    link_up();
+    forget();
+    send(state_message(FAILOVER_POTENTIAL_CONFLICT, now.wall));
+    ASSERT_EQ(FAILOVER_POTENTIAL_CONFLICT, x->state());
+    take(FAILOVER_STATE);
+    send(Message(FAILOVER_UPDDONE, take(FAILOVER_UPDREQ).m.xid));
+    ASSERT_EQ(FAILOVER_CONFLICT_DONE, x->state());
+    EXPECT_EQ(FAILOVER_NOBODY, x->record_->default_owner);
 }
 
 TEST_F(Requests, UpddoneOfTheConnectionBefore) {
@@ -1168,6 +1695,16 @@ TEST_F(Requests, OneRequestIsOutAtATime) {
     send(state_message(FAILOVER_PARTNER_DOWN, now.wall, true));
     send(state_message(FAILOVER_PARTNER_DOWN, now.wall));
     send(state_message(FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall));
+    EXPECT_EQ(1, std::count_if(in(link).begin(), in(link).end(),
+                               [](const Received &r) { return r.m.type == FAILOVER_UPDREQALL; }));
+    disconnect(link);
+    link_up();
+    forget();
+    // In one packet: the second comes while the request waits for its turn.
+    Bytes both = encode(state_message(FAILOVER_PARTNER_DOWN, now.wall));
+    Bytes second = encode(state_message(FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall));
+    both.insert(both.end(), second.begin(), second.end());
+    send_bytes(link, both);
     int asked = 0;
     for (Received &r : in(link)) {
         asked += r.m.type == FAILOVER_UPDREQALL;
@@ -1189,6 +1726,272 @@ TEST_F(Requests, SyncByCommand) {
     disconnect(link);
     EXPECT_FALSE(failover_sync(x->core(), now, &why));
     EXPECT_STREQ("there is no connection with the partner", why.text);
+}
+
+// ---- PARTNER-DOWN ends when the partner knows what happened in it -----------------------------------------------------
+
+class Closing : public Update {
+protected:
+    // In PARTNER-DOWN beyond STOS + MCLT; the partner has recovered, and knows everything up to now.
+    void recovered() {
+        ours = true;
+        make_known(P, FAILOVER_PARTNER_DOWN);
+        start();
+        pass(10000);
+        ASSERT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+        link_up_in(FAILOVER_RECOVER);
+        send(Message(FAILOVER_UPDREQALL, 8));
+        all_updates();
+        forget();
+    }
+    void done() {
+        send(state_message(FAILOVER_RECOVER_DONE, now.wall));
+    }
+};
+
+TEST_F(Closing, TheLastLeasesAreToldFirst) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST + 15)) << "the partner's addresses are within reach";
+    Received u = take_update();
+    done();
+    EXPECT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    EXPECT_EQ("", names(link));
+    EXPECT_EQ(0u, bind(two, POOL_FIRST + 16)) << "the partner serves as soon as it sees normal";
+    send(bndack(u));
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
+    EXPECT_EQ(0, std::count_if(in(link).begin(), in(link).end(),
+                               [](const Received &r) { return r.m.type == FAILOVER_UPDDONE; }))
+        << "nobody has asked";
+}
+
+TEST_F(Closing, NothingToTellIsNothingToWaitFor) {
+    recovered();
+    done();
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
+}
+
+TEST_F(Closing, LaterLeasesAreNotWaitedFor) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    Received u = take_update();
+    done();
+    ASSERT_NE(0u, bind(two, POOL_FIRST + 1));
+    EXPECT_FALSE(x->binding(POOL_FIRST + 1).made_partner_down) << "the partner may extend it: not made alone";
+    done(); // says it again
+    send(bndack(u));
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
+}
+
+TEST_F(Closing, WhatThePartnerDoesNotWantIsNotWaitedFor) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    send(bndack(take_update(), FAILOVER_REJECT_ILLEGAL_IP_ADDRESS));
+    done();
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
+}
+
+TEST_F(Closing, WhatWasRejectedIsSentAgain) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    send(bndack(take_update(), FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION));
+    done();
+    EXPECT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    send(bndack(take_update()));
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
+}
+
+TEST_F(Closing, WhatWasAskedForCountsOnce) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    Received u = take_update();
+    send(Message(FAILOVER_UPDREQ, 9));
+    done();
+    EXPECT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    send(bndack(u));
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
+    EXPECT_EQ(9u, take(FAILOVER_UPDDONE).m.xid);
+}
+
+TEST_F(Closing, EndsWhereThePartnerFallsBack) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    Received u = take_update();
+    done();
+    send(state_message(FAILOVER_RECOVER, now.wall));
+    send(bndack(u));
+    EXPECT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    EXPECT_NE(0u, bind(two, POOL_FIRST + 16)) << "it doesn't serve";
+    acknowledge_all();
+    done();
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
+}
+
+// The partner serves as soon as it sees normal, and may have extended what is waited for here.
+TEST_F(Closing, NoWaitOfPartnerDownEndsAnyMore) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    send(bndack(take_update()));
+    release(one, POOL_FIRST); // waits for the partner
+    done();
+    wait(4000);
+    EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
+    EXPECT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    ASSERT_EQ(60u, bind(two, POOL_FIRST + 1));
+    wait(62);
+    EXPECT_EQ(FAILOVER_EXPIRED, x->binding(POOL_FIRST + 1).status) << "leases end";
+    send(state_message(FAILOVER_RECOVER, now.wall));
+    pass(1000);
+    EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status) << "when it falls back they do";
+}
+
+// An operator asks for everything meanwhile.
+TEST_F(Closing, AnAnswerOfThePartnersDoesNotEndIt) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    Received u = take_update();
+    done();
+    failover_why why{};
+    ASSERT_TRUE(failover_sync(x->core(), now, &why)) << why.text;
+    run();
+    send(Message(FAILOVER_UPDDONE, take(FAILOVER_UPDREQALL).m.xid));
+    EXPECT_EQ(0u, bind(two, POOL_FIRST + 16));
+    send(bndack(u));
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
+}
+
+TEST_F(Closing, WhatWasLeasedAloneEndsAtItsEndBeforeThat) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    send(bndack(take_update()));
+    wait(61);
+    EXPECT_NE(0u, bind(two, POOL_FIRST)) << "rule 5, with a link too: the partner doesn't serve";
+}
+
+// Nobody but this server ever gave it: only a partner that listens has to hear of the release first.
+TEST_F(Closing, AReleaseIsNotWaitedForWhereTheLinkIsLost) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    send(bndack(take_update()));
+    release(one, POOL_FIRST);
+    EXPECT_EQ(0u, bind(two, POOL_FIRST));
+    disconnect(link);
+    EXPECT_NE(0u, bind(two, POOL_FIRST));
+}
+
+// ---- A partner that has lost its database -----------------------------------------------------------------------------
+
+// Its agreement to the end of a lease is worth nothing any more: it doesn't know what it has promised.
+TEST_F(Update, WhatAForgetfulPartnerMayHavePromisedIsPromised) {
+    const struct {
+        bool ours, no_record;
+        failover_state before;
+        bool forgot;
+    } cases[] = {{true, true, FAILOVER_NORMAL, true},
+                 {true, false, FAILOVER_NORMAL, false},
+                 {false, false, FAILOVER_NORMAL, false}}; // a dhcpd doesn't say so
+    for (auto &c : cases) {
+        SCOPED_TRACE(std::string(c.ours ? "one of ours, from " : "a dhcpd, from ") + failover_state_name(c.before));
+        ours = c.ours;
+        no_record = false;
+        start_normal(P);
+        int64_t told = now.wall + 3630;
+        ASSERT_EQ(ACCEPTED,
+                  verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, told, now.wall, now.wall)));
+        send(state_message(c.before, now.wall));
+        disconnect(link);
+        release(one, POOL_FIRST);
+        no_record = c.no_record;
+        link_up_in(FAILOVER_RECOVER);
+        EXPECT_EQ(c.forgot ? told + 60 : now.wall, x->binding(POOL_FIRST).ends);
+        EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
+        EXPECT_EQ(1u, x->status(now).by_status[FAILOVER_RELEASED]);
+        EXPECT_EQ(0, x->binding(POOL_FIRST + 1).ends) << "what was never leased is not";
+        x->kill();
+        inbox.clear();
+    }
+}
+
+// It was forced to serve without a record, and what it has promised since it knows.
+TEST_F(Update, AForgetfulPartnerThatServesHasForgottenNothingAnew) {
+    ours = true;
+    start_normal(P);
+    ASSERT_EQ(ACCEPTED,
+              verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, now.wall + 3630, now.wall, now.wall)));
+    disconnect(link);
+    release(one, POOL_FIRST);
+    no_record = true;
+    link_up_in(FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    EXPECT_EQ(now.wall, x->binding(POOL_FIRST).ends);
+}
+
+// Whichever of the two has told the other; with the MCLT that it had taken.
+TEST_F(Update, WhatEitherHasToldAForgetfulPartnerCounts) {
+    ours = true;
+    for (int64_t failover_binding::*known :
+         {&failover_binding::sent, &failover_binding::acked, &failover_binding::received}) {
+        make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED, 20, [](failover_config &c) { c.mclt = 20; });
+        failover_binding b{};
+        b.address = POOL_FIRST;
+        b.status = FAILOVER_RELEASED;
+        b.owner = FAILOVER_MINE;
+        b.starts = b.cltt = b.ends = b.given = now.wall - 100;
+        b.sent = b.acked = b.received = now.wall - 500;
+        b.*known = now.wall + 500;
+        b.update_sent = b.state_sent = true;
+        b.client = one;
+        x->bindings_[POOL_FIRST] = b;
+        start();
+        no_record = true;
+        link_up_in(FAILOVER_RECOVER);
+        EXPECT_EQ(now.wall + 560, x->binding(POOL_FIRST).ends);
+        x->kill();
+        inbox.clear();
+    }
+}
+
+TEST_F(Update, WhatAForgetfulPartnerCannotHavePromisedStays) {
+    ours = true;
+    make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    auto had = [&](uint32_t n, failover_binding_status status, int64_t ends, int64_t known) {
+        failover_binding b{};
+        b.address = POOL_FIRST + n;
+        b.status = status;
+        b.owner = FAILOVER_MINE;
+        b.starts = b.cltt = now.wall - 5000;
+        b.ends = b.given = now.wall + ends;
+        b.sent = b.acked = b.received = now.wall + known;
+        b.update_sent = b.state_sent = true;
+        b.client = one;
+        x->bindings_[b.address] = b;
+    };
+    had(0, FAILOVER_FREE, -10, -5);       // given back by both
+    had(1, FAILOVER_ABANDONED, -10, -60); // the MCLT is past
+    had(2, FAILOVER_ACTIVE, 5000, 4940);  // as long as that is promised anyway
+    start();
+    pass(10000);
+    no_record = true;
+    link_up_in(FAILOVER_RECOVER);
+    for (auto &[address, before] : x->bindings_) {
+        EXPECT_EQ(before.ends, x->binding(address).ends) << address - POOL_FIRST;
+    }
+    EXPECT_EQ(now.wall - 10 + 5000, x->binding(POOL_FIRST + 2).ends);
+    EXPECT_EQ(now.wall - 10 - 10, x->binding(POOL_FIRST).ends);
+    EXPECT_EQ(now.wall - 10 - 10, x->binding(POOL_FIRST + 1).ends);
+    EXPECT_FALSE(x->binding(POOL_FIRST + 2).update_due) << "there is nothing to tell";
+}
+
+TEST_F(Update, APartnerGetsBackWhatItHasToldItself) {
+    start_normal(P);
+    int64_t told = now.wall + 3630;
+    ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, told, now.wall, now.wall)));
+    send(Message(FAILOVER_UPDREQALL, 5));
+    int64_t potential = 0;
+    for (Received &r : all_updates()) {
+        if (r.m.assigned_ip_address == POOL_FIRST) {
+            potential = r.m.potential_expiration_time;
+        }
+    }
+    EXPECT_EQ(told, potential) << "else both would forget it, and the lease would shrink to the MCLT";
 }
 
 // ---- Two of ours that don't agree at all ----------------------------------------------------------------------------
