@@ -19,11 +19,18 @@ enum connection_phase {
 
 #define CONNECTIONS_MAX 4
 
+/* Who is acting primary, and since when (wall time). */
+struct acting {
+    enum failover_role primary;
+    int64_t since;
+};
+
 struct connection {
     enum connection_phase phase;
     int id; /* the transport's name */
     bool dialled;
-    int64_t opened; /* mono ms */
+    int64_t opened;     /* mono ms */
+    struct acting told; /* in our CONNECT or CONNECTACK */
     size_t input_length;
     uint8_t input[FAILOVER_MESSAGE_SIZE_MAX];
     size_t output_length; /* CONNECT, a rejecting CONNECTACK, DISCONNECT */

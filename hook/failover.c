@@ -594,6 +594,7 @@ void failover_adopt(struct failover *f, const struct failover_lease *lease, stru
         }
         take_lease(f, e, lease);
     } else if (same) {
+        e->cltt = time_max(e->cltt, lease->cltt); /* what ends the binding removes the row too */
         e->adopted = lease->ends > now.wall || e->ends <= now.wall;
     } else {
         core_lease_remove(f, e, &lease->client, lease->cltt);

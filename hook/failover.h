@@ -297,6 +297,11 @@ struct failover_discover {
 /* Is DISCOVER answered? GO_ON or SILENCE. */
 enum failover_verdict failover_on_discover(struct failover *f, const struct failover_discover *discover,
                                            struct failover_clock now, struct failover_why *why);
+/*
+ * May Kea's row of the address's lease go, while the client may still use it? Not before the binding is on disk: until
+ * then the row is all that outlives this process.
+ */
+bool failover_row_may_go(struct failover *f, uint32_t address);
 /* The three verdicts of the design's rule 4. An address in no pool of ours: GO_ON if reserved, else REFUSE. */
 enum failover_verdict failover_on_request(struct failover *f, const struct failover_ask *ask, struct failover_clock now,
                                           struct failover_why *why);

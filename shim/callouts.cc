@@ -96,12 +96,19 @@ void dropQuery(CalloutHandle &handle, const Pkt4Ptr &query, const char *why) {
 
 // ---- subnet4_select -------------------------------------------------------------------------------------------------
 
+bool mayGo(const CoveredSubnet &covered, const Lease4 &row) {
+    return row.expired() || covered.relationship->with([&](failover *core, failover_clock) {
+        return failover_row_may_go(core, row.addr_.toUint32());
+    });
+}
+
 // Decision 3 of the design: Kea finds a client's row whatever its state, and a renewal can't be refused later. So each
-// row whose address the core would not give its client now goes before Kea looks for it.
-void removeUselessRows(const CoveredSubnet &covered, const Pkt4Ptr &query, const Asker &asker,
-                       const QueryContext &context) {
+// row whose address the core would not give its client now goes before Kea looks for it. False: one of these, or one
+// that Kea would remove for the address that the client requests (0: none), may not go yet.
+bool removeUselessRows(const CoveredSubnet &covered, const Pkt4Ptr &query, const Asker &asker,
+                       const QueryContext &context, uint32_t requested) {
     if (covered.relationship->with([](failover *core, failover_clock) { return failover_is_silent(core); })) {
-        return; // a client with a reservation outside the pools
+        return true; // a client with a reservation outside the pools
     }
     failover_ask ask{};
     failover_why why;
@@ -114,14 +121,21 @@ void removeUselessRows(const CoveredSubnet &covered, const Pkt4Ptr &query, const
         return covered.relationship->with(
             [&](failover *core, failover_clock now) { return failover_may_have(core, &ask, now, &lifetime, &why); });
     };
+    bool all_may_go = true;
     eachRowOf(query->getHWAddr(), asker.id, covered.network, [&](const Lease4Ptr &row) {
         bool keep = useful(row);
-        if (!keep) {
+        bool goes = !keep || (requested != 0 && requested != ask.address);
+        if (goes && !mayGo(covered, *row)) {
+            all_may_go = false;
+        } else if (!keep) {
             removeRow(row);
         }
         return keep;
     });
+    return all_may_go;
 }
+
+const char *const NOT_ON_DISK = "the lease that the client gives up with this is not on disk yet";
 
 // An expired row of somebody else's must not be met by an allocation that is refused: Kea would count it twice.
 void removeExpiredRow(const CoveredSubnet &covered, uint32_t address) {
@@ -195,14 +209,16 @@ void onDiscover(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4P
         dropQuery(handle, query, why.text);
         return;
     }
-    removeUselessRows(covered, query, asker, context);
-    if (context.reserved.empty()) {
+    if (!removeUselessRows(covered, query, asker, context, 0)) {
+        dropQuery(handle, query, NOT_ON_DISK);
+    } else if (context.reserved.empty()) {
         beginWhereOwnIs(covered, handle, query, subnet);
     }
 }
 
 // A client that Kea doesn't know and that asks for the address of its last start: Kea refuses it only where it is
-// authoritative. And an address in no pool makes Kea silent. SKIP, without a subnet, makes it refuse both.
+// authoritative. And an address in no pool makes Kea silent. SKIP, without a subnet, makes it refuse both, whatever rows
+// there are.
 bool keaWouldBeSilent(const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet, bool outside_pools) {
     bool init_reboot = !query->getOption(DHO_DHCP_SERVER_IDENTIFIER) && query->getOption(DHO_DHCP_REQUESTED_ADDRESS);
     return outside_pools || (init_reboot && !subnet->getAuthoritative());
@@ -229,15 +245,18 @@ void onRequest(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Pt
         dropQuery(handle, query, why.text);
         return;
     }
-    removeUselessRows(covered, query, asker, context);
+    bool all_may_go = removeUselessRows(covered, query, asker, context, ask.address);
     if (verdict == FAILOVER_GO_ON) {
+        if (!all_may_go) {
+            dropQuery(handle, query, NOT_ON_DISK);
+        }
         return;
     }
     removeExpiredRow(covered, ask.address);
     context.refused = true;
     context.why = why.text;
     LOG_INFO(logger, FAILOVER_QUERY_REFUSED).arg(query->getLabel()).arg(IOAddress(ask.address).toText()).arg(why.text);
-    if (keaWouldBeSilent(query, subnet, isOutsidePools(relationship, ask.address))) {
+    if (!all_may_go || keaWouldBeSilent(query, subnet, isOutsidePools(relationship, ask.address))) {
         handle.setStatus(CalloutHandle::NEXT_STEP_SKIP);
     }
 }
