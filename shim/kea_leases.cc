@@ -127,19 +127,14 @@ void put(const failover_lease &lease, SubnetID subnet) {
     }
 }
 
-// Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest, and
-// of two that were given within a second the one that ends later.
-bool isNewer(const Lease4 &row, const failover_lease &lease) {
-    return row.cltt_ != lease.cltt ? row.cltt_ > lease.cltt : toLease(row).ends > lease.ends;
-}
-
+// Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest.
 void putLatest(const failover_lease &lease, SubnetID subnet, const std::set<SubnetID> &network) {
     Lease4Collection older;
     for (const Lease4Ptr &row : rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network)) {
         if (row->addr_ == IOAddress(lease.address)) {
             continue;
         }
-        if (isNewer(*row, lease)) {
+        if (row->cltt_ > lease.cltt) {
             return;
         }
         older.push_back(row);
