@@ -650,6 +650,11 @@ void failover_committed(struct failover *f, uint64_t sequence, struct failover_c
     f->committed = sequence > f->committed ? sequence : f->committed;
 }
 
+bool failover_is_on_disk(struct failover *f, uint32_t address) {
+    const struct entry *e = table_find(&f->table, address);
+    return e == NULL || e->stored <= f->committed;
+}
+
 void failover_storing(struct failover *f, bool works, const char *why) {
     if (works == f->storing) {
         return;

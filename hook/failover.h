@@ -236,6 +236,11 @@ int64_t failover_deadline(const struct failover *f);
 
 /* Everything up to `sequence` is on disk: what waited for it may leave. */
 void failover_committed(struct failover *f, uint64_t sequence, struct failover_clock now);
+/*
+ * Is everything that is known of the address on disk? Before that Kea's row of its lease must not go while the client
+ * may use it: the row is all that would outlive this process.
+ */
+bool failover_is_on_disk(struct failover *f, uint32_t address);
 uint64_t failover_sequence(const struct failover *f);
 
 /* ---- Link -------------------------------------------------------------------------------------------------------- */
@@ -297,11 +302,6 @@ struct failover_discover {
 /* Is DISCOVER answered? GO_ON or SILENCE. */
 enum failover_verdict failover_on_discover(struct failover *f, const struct failover_discover *discover,
                                            struct failover_clock now, struct failover_why *why);
-/*
- * May Kea's row of the address's lease go, while the client may still use it? Not before the binding is on disk: until
- * then the row is all that outlives this process.
- */
-bool failover_row_may_go(struct failover *f, uint32_t address);
 /* The three verdicts of the design's rule 4. An address in no pool of ours: GO_ON if reserved, else REFUSE. */
 enum failover_verdict failover_on_request(struct failover *f, const struct failover_ask *ask, struct failover_clock now,
                                           struct failover_why *why);

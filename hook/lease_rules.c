@@ -235,11 +235,6 @@ static enum failover_verdict refuse(struct failover *f) {
     return FAILOVER_REFUSE;
 }
 
-bool failover_row_may_go(struct failover *f, uint32_t address) {
-    const struct entry *e = table_find(&f->table, address);
-    return e == NULL || e->status != FAILOVER_ACTIVE || e->stored <= f->committed;
-}
-
 bool failover_is_silent(const struct failover *f) {
     return is_silent(rule_in_force(f));
 }

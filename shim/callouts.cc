@@ -98,7 +98,7 @@ void dropQuery(CalloutHandle &handle, const Pkt4Ptr &query, const char *why) {
 
 bool mayGo(const CoveredSubnet &covered, const Lease4 &row) {
     return row.expired() || covered.relationship->with([&](failover *core, failover_clock) {
-        return failover_row_may_go(core, row.addr_.toUint32());
+        return failover_is_on_disk(core, row.addr_.toUint32());
     });
 }
 

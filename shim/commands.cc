@@ -324,8 +324,10 @@ ElementPtr describe(Relationship &relationship, uint32_t address, const failover
     failover_why why;
     int64_t wait = 0;
     uint32_t subnet = 0;
+    bool on_disk = false;
     relationship.with([&](failover *core, failover_clock now) {
         failover_explain_binding(core, address, now, &why);
+        on_disk = failover_is_on_disk(core, address);
         wait = failover_binding_wait_over(core, address);
         subnet = failover_subnet_of(core, address);
     });
@@ -352,6 +354,7 @@ ElementPtr describe(Relationship &relationship, uint32_t address, const failover
     map->set("reserved", Element::create(b.reserved));
     map->set("extended", Element::create(extended));
     map->set("partner-knows", Element::create(!b.update_due));
+    map->set("on-disk", Element::create(on_disk));
     map->set("why", Element::create(std::string(why.text)));
     return map;
 }

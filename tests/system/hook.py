@@ -190,6 +190,11 @@ def let_go(*servers):
     wait_states("/".join(["normal"] * len(servers)), *servers)
 
 
+def wait_on_disk(server, lease):
+    """Until the server's disk has the lease: only then it lets Kea forget it for another answer to the client."""
+    wait_until(lambda: binding(server, lease.address)["on-disk"], 5, f"{server} has written {lease}")
+
+
 def wait_written(server, address, timeout=5):
     """Until the server's disk has that its partner knows the lease, so that a kill doesn't make it forget that."""
     number = int(ipaddress.IPv4Address(address))

@@ -94,7 +94,7 @@ protected:
         dc1().with([&](failover *core, failover_clock now) { failover_declined(core, address, now.wall + 1000, now); });
     }
     bool isOnDisk(uint32_t address) {
-        return dc1().with([&](failover *core, failover_clock) { return failover_row_may_go(core, address); });
+        return dc1().with([&](failover *core, failover_clock) { return failover_is_on_disk(core, address); });
     }
     void coverOnlySubnetOne() {
         makeSubnet();

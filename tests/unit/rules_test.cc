@@ -917,11 +917,11 @@ TEST_F(TheRules, Rule12TheRowOfALeaseStaysUntilTheLeaseIsOnDisk) {
     in_state(CI);
     x->disk_works_ = false;
     ASSERT_EQ(60u, bind(one, OWN));
-    EXPECT_FALSE(failover_row_may_go(x->core(), OWN)) << "after a kill nobody else would know of it";
-    EXPECT_TRUE(failover_row_may_go(x->core(), OWN + 1));
+    EXPECT_FALSE(failover_is_on_disk(x->core(), OWN)) << "after a kill nobody else would know of it";
+    EXPECT_TRUE(failover_is_on_disk(x->core(), OWN + 1));
     x->disk_works_ = true;
     run();
-    EXPECT_TRUE(failover_row_may_go(x->core(), OWN));
+    EXPECT_TRUE(failover_is_on_disk(x->core(), OWN));
 }
 
 class Adopt : public TheRules {

@@ -293,7 +293,7 @@ public:
                 failover_why why;
                 bool useful = failover_may_have(core_, &a, now, &lifetime, &why);
                 bool goes = !useful || (requested != 0 && requested != row->first);
-                if (goes && row->second.ends > now.wall && !failover_row_may_go(core_, row->first)) {
+                if (goes && row->second.ends > now.wall && !failover_is_on_disk(core_, row->first)) {
                     all_may_go = false;
                 } else if (!useful) {
                     rows_.erase(row);
@@ -307,7 +307,7 @@ public:
     bool waits_for_disk(const failover_client &client, failover_clock now) {
         return std::any_of(rows_.begin(), rows_.end(), [&](auto &row) {
             return failover_same_client(&row.second.client, &client) && row.second.ends > now.wall &&
-                   !failover_row_may_go(core_, row.first);
+                   !failover_is_on_disk(core_, row.first);
         });
     }
     // The address that is reserved for a client; 0: none.
