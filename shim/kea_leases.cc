@@ -74,9 +74,8 @@ bool isHeldBy(const Lease4 &row, const failover_client &client) {
 
 // The partner has given the lease; a row of this client's that is newer was given here meanwhile and stays.
 // False: another thread has added or removed the row meanwhile.
-bool tryPut(const failover_lease &lease, SubnetID subnet, uint32_t lifetime) {
+bool tryPut(const failover_lease &lease, SubnetID subnet, uint32_t lifetime, const Lease4Ptr &existing) {
     LeaseMgr &leases = LeaseMgrFactory::instance();
-    Lease4Ptr existing = leases.getLease4(IOAddress(lease.address));
     if (!existing) {
         Lease4Ptr row(new Lease4(IOAddress(lease.address), hwaddrOf(lease.client), clientIdOf(lease.client), lifetime,
                                  lease.cltt, subnet));
@@ -119,11 +118,12 @@ bool tryPut(const failover_lease &lease, SubnetID subnet, uint32_t lifetime) {
     return true;
 }
 
-void put(const failover_lease &lease, SubnetID subnet) {
+void put(const failover_lease &lease, SubnetID subnet, Lease4Ptr existing) {
     uint32_t lifetime = lifetimeOf(lease);
-    bool done = lifetime == 0;
+    bool done = lifetime == 0 || tryPut(lease, subnet, lifetime, existing);
     for (int attempts = 0; !done && attempts < 100; attempts++) {
-        done = tryPut(lease, subnet, lifetime);
+        existing = LeaseMgrFactory::instance().getLease4(IOAddress(lease.address));
+        done = tryPut(lease, subnet, lifetime, existing);
     }
     if (!done) {
         isc_throw(isc::Unexpected, "other threads change its row all the time");
@@ -132,6 +132,11 @@ void put(const failover_lease &lease, SubnetID subnet) {
 
 // Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest.
 void putLatest(const failover_lease &lease, SubnetID subnet, const std::set<SubnetID> &network) {
+    Lease4Ptr existing = LeaseMgrFactory::instance().getLease4(IOAddress(lease.address));
+    if (existing && existing->state_ == Lease::STATE_DEFAULT && isHeldBy(*existing, lease.client)) {
+        put(lease, subnet, existing); // so it is the one
+        return;
+    }
     Lease4Collection older;
     for (const Lease4Ptr &row : rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network)) {
         if (row->addr_ == IOAddress(lease.address)) {
@@ -142,7 +147,7 @@ void putLatest(const failover_lease &lease, SubnetID subnet, const std::set<Subn
         }
         older.push_back(row);
     }
-    put(lease, subnet);
+    put(lease, subnet, existing);
     for (const Lease4Ptr &row : older) {
         removeRow(row);
     }
