@@ -69,6 +69,8 @@ public:
     void forced_partner_down(Machine &m, int64_t since);
     uint64_t clashes() const;
     unsigned clashes_excepted = 0;
+    // All that it remembers and that decides what it will say.
+    std::string memory() const;
     // For what both servers' clocks differ by, in whole seconds.
     int64_t skew() const;
 

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "simulation.h"
+#include "small_world.h"
 
 using namespace failover_sim;
 
@@ -17,6 +18,8 @@ struct Options {
     int64_t seconds = 0;
     bool one = false;
     uint32_t watched = 0;
+    int depth = 0; // of the small world
+    std::string start, path;
 };
 
 uint64_t number(const char *text) {
@@ -30,6 +33,7 @@ bool parse(int argc, char **argv, Options &options) {
             return false;
         }
         uint64_t value = number(argv[++i]);
+        std::string word = argv[i];
         if (name == "--seed") {
             options.first = value;
             options.seeds = 1;
@@ -42,6 +46,12 @@ bool parse(int argc, char **argv, Options &options) {
             options.seeds = value;
         } else if (name == "--seconds") {
             options.seconds = int64_t(value);
+        } else if (name == "--small-world") {
+            options.depth = int(value);
+        } else if (name == "--start") {
+            options.start = word;
+        } else if (name == "--path") {
+            options.path = word;
         } else {
             return false;
         }
@@ -69,6 +79,30 @@ int run(const Options &options) {
     return failed > 0 ? 1 : 0;
 }
 
+// Every start, or the one that was named; with a path only that one.
+int run_small_world(const Options &options) {
+    int failed = 0;
+    for (const Start &start : starts()) {
+        if (!options.start.empty() && options.start != start.name) {
+            continue;
+        }
+        if (!options.path.empty()) {
+            std::vector<Event> path;
+            std::string why = parse_path(options.path, path) ? replay(start, path, true) : "no such path\n";
+            printf("%s", why.c_str());
+            return why.empty() ? 0 : 1;
+        }
+        Exploration found = explore(start, options.depth, 100);
+        for (const std::string &failure : found.failures) {
+            printf("%s\n", failure.c_str());
+        }
+        printf("%s: %s\n", start.name.c_str(), found.text().c_str());
+        fflush(stdout);
+        failed += int(found.failures.size());
+    }
+    return failed > 0 ? 1 : 0;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -79,6 +113,9 @@ int main(int argc, char **argv) {
                 "usage: %s [--seed N [--watch NUMBER-OF-ADDRESS] | [--first N] --seeds N | [--first N] --seconds N]\n",
                 argv[0]);
         return 2;
+    }
+    if (options.depth > 0 || !options.path.empty()) {
+        return run_small_world(options);
     }
     return argc == 1 ? RUN_ALL_TESTS() : run(options);
 }
