@@ -125,7 +125,7 @@ void Digest::waiting(Machine &m) {
 
 void Digest::machine(Machine &m) {
     number(m.runs() ? 1 : 0);
-    number(m.host_up ? 1 : 0);
+    number(m.disk_hangs ? 1 : 0);
     disk(m);
     if (m.runs()) {
         waiting(m);

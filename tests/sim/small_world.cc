@@ -42,7 +42,10 @@ const struct {
                          {"deliver", MACHINE},
                          {"commit", MACHINE},
                          {"cut", NONE},
+                         {"cut-to", MACHINE},
                          {"mend", NONE},
+                         {"hang", MACHINE},
+                         {"work", MACHINE},
                          {"reset", NONE},
                          {"crash", MACHINE},
                          {"crash-written", MACHINE},
@@ -90,6 +93,24 @@ std::string Event::text() const {
     return name;
 }
 
+bool Event::is_fault() const {
+    switch (kind) {
+    case CUT:
+    case CUT_TO:
+    case HANG:
+    case RESET:
+    case CRASH:
+    case CRASH_WRITTEN:
+    case LOSE:
+    case LOSE_ALL:
+    case RELOAD:
+    case FORCE:
+        return true;
+    default:
+        return false;
+    }
+}
+
 // There are so few events that they can all be tried.
 bool Event::parse(const std::string &text, Event &event) {
     for (int kind = 0; kind < KINDS; kind++) {
@@ -134,8 +155,8 @@ bool parse_path(const std::string &text, std::vector<Event> &path) {
 const std::vector<Start> &starts() {
     static const std::vector<Start> all = [] {
         const std::pair<const char *, const char *> places[] = {
-            {"first", "start:P,start:S"},
             {"normal", "start:P,start:S,settle"},
+            {"first", "start:P,start:S"},
             {"bound", "start:P,start:S,settle,select:0:P:1,settle,select:1:S:0,settle"},
             {"interrupted", "start:P,start:S,settle,select:0:P:1,settle,cut,pass:silence"},
             {"partner-down",
@@ -152,9 +173,16 @@ const std::vector<Start> &starts() {
             if (!parse_path(path, events)) {
                 abort();
             }
-            list.push_back(Start{std::string(name) + "-replace", events, FAILOVER_REPLACE, false});
-            list.push_back(Start{std::string(name) + "-extend", events, FAILOVER_EXTEND, true});
+            for (bool step : {false, true}) {
+                if (!step && std::string(name) == "first") {
+                    continue; // they come to normal at once
+                }
+                std::string how = step ? "-steps" : "";
+                list.push_back(Start{std::string(name) + "-replace" + how, events, FAILOVER_REPLACE, false, step});
+                list.push_back(Start{std::string(name) + "-extend" + how, events, FAILOVER_EXTEND, true, step});
+            }
         }
+        list.front().shallower = 0;
         return list;
     }();
     return all;
@@ -179,7 +207,7 @@ failover_config config_of(const Start &start) {
 
 } // namespace
 
-SmallWorld::SmallWorld(const Start &start) : Scene(config_of(start), ADDRESSES), checks(*this) {
+SmallWorld::SmallWorld(const Start &start) : Scene(config_of(start), ADDRESSES), checks(*this), step_by_step_(true) {
     observer = &checks;
     checks.mclt_max = MCLT;
     for (Machine &m : machines_) {
@@ -195,6 +223,10 @@ SmallWorld::SmallWorld(const Start &start) : Scene(config_of(start), ADDRESSES),
     for (const Event &e : start.path) {
         apply(e);
     }
+    step_by_step_ = start.step_by_step;
+    if (!step_by_step_) {
+        settle();
+    }
 }
 
 // ---- Events -----------------------------------------------------------------------------------------------------------
@@ -202,40 +234,71 @@ SmallWorld::SmallWorld(const Start &start) : Scene(config_of(start), ADDRESSES),
 std::vector<Event> SmallWorld::enabled() {
     std::vector<Event> events;
     add_client_events(events);
-    bool waits = false;
-    for (Machine &m : machines_) {
-        bool pending = m.runs() && m.server->pending() > 0;
-        bool arrives = !cut_ && is_on_its_way(m.index);
-        if (pending) {
-            events.push_back(make(Event::COMMIT, 0, m.index));
-        }
-        if (arrives) {
-            events.push_back(make(Event::DELIVER, 0, m.index));
-        }
-        waits = waits || pending || arrives;
-    }
-    if (waits) {
-        events.push_back(make(Event::SETTLE));
-    }
-    events.push_back(make(cut_ ? Event::MEND : Event::CUT));
-    if (!connections_.empty()) {
-        events.push_back(make(Event::RESET));
-    }
+    add_progress_events(events);
+    add_link_events(events);
     for (Machine &m : machines_) {
         add_machine_events(m, events);
     }
-    for (uint8_t span = 0; span < Event::SPANS; span++) {
-        if (span != Event::TO_END || next_end() != INT64_MAX) {
-            events.push_back(make(Event::PASS, 0, 0, span));
+    add_time_events(events);
+    return events;
+}
+
+void SmallWorld::add_time_events(std::vector<Event> &events) {
+    bool linked = std::all_of(machines_.begin(), machines_.end(),
+                              [this](Machine &m) { return m.runs() && m.server->status(at(m)).linked; });
+    if (step_by_step_) {
+        events.push_back(make(Event::PASS, 0, 0, Event::SECOND));
+    }
+    if (!linked || is_cut()) {
+        events.push_back(make(Event::PASS, 0, 0, Event::TO_SILENCE));
+    }
+    events.push_back(make(Event::PASS, 0, 0, Event::AN_MCLT));
+    if (next_end() != INT64_MAX) {
+        events.push_back(make(Event::PASS, 0, 0, Event::TO_END));
+    }
+}
+
+void SmallWorld::add_progress_events(std::vector<Event> &events) {
+    if (!step_by_step_) {
+        for (Machine &m : machines_) {
+            events.push_back(make(m.disk_hangs ? Event::WORK : Event::HANG, 0, m.index));
+        }
+        return;
+    }
+    size_t before = events.size();
+    for (Machine &m : machines_) {
+        if (can_write(m)) {
+            events.push_back(make(Event::COMMIT, 0, m.index));
+        }
+        if (can_arrive(m.index)) {
+            events.push_back(make(Event::DELIVER, 0, m.index));
         }
     }
-    return events;
+    if (events.size() > before) {
+        events.push_back(make(Event::SETTLE));
+    }
+}
+
+void SmallWorld::add_link_events(std::vector<Event> &events) {
+    if (is_cut()) {
+        events.push_back(make(Event::MEND));
+    } else {
+        events.push_back(make(Event::CUT));
+        if (!step_by_step_) {
+            events.push_back(make(Event::CUT_TO, 0, 0));
+            events.push_back(make(Event::CUT_TO, 0, 1));
+        }
+    }
+    if (step_by_step_ && !connections_.empty()) {
+        events.push_back(make(Event::RESET));
+    }
 }
 
 void SmallWorld::add_client_events(std::vector<Event> &events) {
     bool fresh = false;
     for (const Client &c : checks.clients) {
         bool known = c.address != 0;
+        bool holds = c.holds(ms);
         if (!known && fresh) {
             continue; // it is as the one before
         }
@@ -245,7 +308,7 @@ void SmallWorld::add_client_events(std::vector<Event> &events) {
                 continue;
             }
             for (uint32_t a = 0; a < ADDRESSES; a++) {
-                if (!known || c.address != POOL_FIRST + a) {
+                if (!holds && c.address != POOL_FIRST + a) {
                     events.push_back(make(Event::SELECT, c.number, m.index, a));
                 }
             }
@@ -253,7 +316,7 @@ void SmallWorld::add_client_events(std::vector<Event> &events) {
                 events.push_back(make(Event::RENEW, c.number, m.index));
             }
         }
-        if (c.holds(ms) && machine(c.from).runs()) {
+        if (holds && machine(c.from).runs()) {
             events.push_back(make(Event::RELEASE, c.number));
             events.push_back(make(Event::DECLINE, c.number));
         }
@@ -280,11 +343,18 @@ void SmallWorld::add_machine_events(Machine &m, std::vector<Event> &events) {
 }
 
 void SmallWorld::apply(const Event &e) {
-    Client &c = checks.clients[e.client];
-    Machine &m = machine(e.machine);
     if (print_events) {
         note("-- " + e.text());
     }
+    carry_out(e);
+    if (!step_by_step_) {
+        settle();
+    }
+}
+
+void SmallWorld::carry_out(const Event &e) {
+    Client &c = checks.clients[e.client];
+    Machine &m = machine(e.machine);
     switch (e.kind) {
     case Event::SELECT:
         select(c, m, POOL_FIRST + e.what);
@@ -307,7 +377,14 @@ void SmallWorld::apply(const Event &e) {
         break;
     case Event::CUT:
     case Event::MEND:
-        cut_ = e.kind == Event::CUT;
+        cut_ = {{e.kind == Event::CUT, e.kind == Event::CUT}};
+        break;
+    case Event::CUT_TO:
+        cut_[e.machine] = true;
+        break;
+    case Event::HANG:
+    case Event::WORK:
+        m.disk_hangs = e.kind == Event::HANG;
         break;
     case Event::RESET:
         reset();
@@ -389,7 +466,7 @@ int64_t SmallWorld::next_end() {
 
 uint64_t SmallWorld::digest() {
     Digest digest(*this, checks, LONG_OVER);
-    digest.number(cut_);
+    digest.number(cut_[0] + 2 * cut_[1]);
     for (Machine &m : machines_) {
         digest.machine(m);
     }
@@ -500,7 +577,7 @@ void SmallWorld::touch(Machine &m) {
 }
 
 bool SmallWorld::commit(Machine &m) {
-    if (!m.runs() || m.server->pending() == 0) {
+    if (!can_write(m)) {
         return false;
     }
     failover_committed(m.server->core_, m.server->write(m.server->pending()), at(m));
@@ -508,15 +585,15 @@ bool SmallWorld::commit(Machine &m) {
     return true;
 }
 
-bool SmallWorld::is_on_its_way(int to) const {
-    return std::any_of(connections_.begin(), connections_.end(),
-                       [to](auto &c) { return !c.second.to[size_t(to)].empty(); });
+bool SmallWorld::can_arrive(int to) const {
+    return !cut_[size_t(to)] && std::any_of(connections_.begin(), connections_.end(),
+                                            [to](auto &c) { return !c.second.to[size_t(to)].empty(); });
 }
 
 bool SmallWorld::deliver(int to) {
     for (auto &[id, c] : connections_) {
         auto &queue = c.to[size_t(to)];
-        if (!cut_ && !queue.empty()) {
+        if (!cut_[size_t(to)] && !queue.empty()) {
             Chunk chunk = std::move(queue.front());
             queue.pop_front();
             arrive(id, to, chunk);
@@ -584,8 +661,8 @@ void SmallWorld::act(Machine &m) {
 
 void SmallWorld::dial(Machine &m) {
     Machine &y = other(m);
-    if (cut_ || !y.runs()) {
-        failover_dial_failed(m.server->core_, cut_ ? "timed out" : "Connection refused", at(m));
+    if (is_cut() || !y.runs()) {
+        failover_dial_failed(m.server->core_, is_cut() ? "timed out" : "Connection refused", at(m));
         return;
     }
     int id = next_connection_++;
@@ -668,11 +745,22 @@ void SmallWorld::reset() {
 }
 
 void SmallWorld::mend() {
-    cut_ = false;
+    cut_ = {{false, false}};
+    for (Machine &m : machines_) {
+        m.disk_hangs = false;
+    }
     reset();
 }
 
 // ---- All of them ------------------------------------------------------------------------------------------------------
+
+void Exploration::add(const Exploration &other) {
+    paths += other.paths;
+    states += other.states;
+    excepted += other.excepted;
+    rests += other.rests;
+    failures.insert(failures.end(), other.failures.begin(), other.failures.end());
+}
 
 std::string Exploration::text() const {
     std::ostringstream text;
@@ -684,27 +772,20 @@ std::string Exploration::text() const {
 namespace {
 
 constexpr size_t FAILURES_SHOWN = 5;
+constexpr uint64_t ONE_COMES_TO_REST_OF = 100;
 
-// States by the paths that lead to them first, which are the shortest.
+// In the order of what their paths cost, so that each state is gone on from once, and at its cheapest.
 class Explorer {
 public:
-    Explorer(const Start &start, unsigned rest_of) : start_(start), rest_of_(rest_of) {
+    Explorer(const Start &start, int depth) : start_(start), levels_(size_t(depth) + 2) {
     }
-    Exploration run(int depth) {
+    Exploration run() {
         nodes_.push_back(Node{0, Event{}});
-        size_t begin = 0;
-        for (int level = 1; level <= depth; level++) {
-            size_t end = nodes_.size();
-            for (size_t i = begin; i < end && found_.failures.size() < FAILURES_SHOWN; i++) {
-                std::vector<Event> path = path_to(i);
-                std::unique_ptr<SmallWorld> world = world_at(path);
-                for (const Event &e : world->enabled()) {
-                    path.push_back(e);
-                    try_path(i, path, level == depth);
-                    path.pop_back();
-                }
+        levels_[0].push_back(0);
+        for (size_t cost = 0; cost < levels_.size(); cost++) {
+            for (size_t i = 0; i < levels_[cost].size() && found_.failures.size() < FAILURES_SHOWN; i++) {
+                go_on(levels_[cost][i], cost);
             }
-            begin = end;
         }
         return found_;
     }
@@ -715,54 +796,58 @@ private:
         Event event;
     };
     const Start &start_;
-    unsigned rest_of_;
     Exploration found_;
     std::vector<Node> nodes_;
+    std::vector<std::vector<uint32_t>> levels_; // nodes by their cost
     std::unordered_set<uint64_t> seen_;
 
-    std::vector<Event> path_to(size_t node) const {
+    std::vector<Event> path_to(uint32_t node) const {
         std::vector<Event> path;
         for (; node != 0; node = nodes_[node].parent) {
             path.insert(path.begin(), nodes_[node].event);
         }
         return path;
     }
-    std::unique_ptr<SmallWorld> world_at(const std::vector<Event> &path) const {
+    // A world can't be copied: each path is gone from its beginning.
+    void go_on(uint32_t node, size_t cost) {
+        std::vector<Event> path = path_to(node);
         auto world = std::make_unique<SmallWorld>(start_);
         for (const Event &e : path) {
             world->apply(e);
         }
-        return world;
-    }
-    void try_path(size_t parent, const std::vector<Event> &path, bool is_last) {
-        std::unique_ptr<SmallWorld> world = world_at(path);
         found_.paths++;
         uint64_t digest = world->digest();
-        if (!world->is_over()) {
-            if (!seen_.insert(digest).second) {
-                return;
+        if (!world->is_over() && !seen_.insert(digest).second) {
+            return;
+        }
+        found_.states++;
+        if (world->checks.is_excepted()) {
+            found_.excepted++;
+        } else if (!world->is_over()) {
+            for (const Event &e : world->enabled()) {
+                add(node, e, cost + (e.is_fault() ? 2 : 1));
             }
-            found_.states++;
-            bool excepted = world->checks.is_excepted();
-            found_.excepted += excepted;
-            if (!is_last && !excepted) {
-                nodes_.push_back(Node{uint32_t(parent), path.back()});
-            }
-            if (rest_of_ > 0 && digest % rest_of_ == 0) {
-                found_.rests++;
-                world->come_to_rest();
-            }
+        }
+        if (!world->is_over() && digest % ONE_COMES_TO_REST_OF == 0) {
+            found_.rests++;
+            world->come_to_rest();
         }
         if (world->is_over()) {
             found_.failures.push_back(replay(start_, path, false));
+        }
+    }
+    void add(uint32_t parent, const Event &e, size_t cost) {
+        if (cost < levels_.size()) {
+            levels_[cost].push_back(uint32_t(nodes_.size()));
+            nodes_.push_back(Node{parent, e});
         }
     }
 };
 
 } // namespace
 
-Exploration explore(const Start &start, int depth, unsigned rest_of) {
-    return Explorer(start, rest_of).run(depth);
+Exploration explore(const Start &start, int depth) {
+    return Explorer(start, std::max(depth - start.shallower, 1)).run();
 }
 
 std::string replay(const Start &start, const std::vector<Event> &path, bool print_events) {

@@ -24,7 +24,10 @@ struct Event {
         DELIVER, // the next message to a server
         COMMIT,
         CUT, // packets vanish, and nobody is told
+        CUT_TO,
         MEND,
+        HANG, // the disk
+        WORK,
         RESET,         // the connections, with what is on its way
         CRASH,         // only what was written survives
         CRASH_WRITTEN, // what waited for the disk is on it, and nobody has heard of that
@@ -49,6 +52,8 @@ struct Event {
     uint8_t what = 0; // SELECT: number of the address; FORCE: the state; PASS: the span
 
     std::string text() const;
+    // Of the network, a machine or an operator.
+    bool is_fault() const;
     static bool parse(const std::string &text, Event &event);
 };
 
@@ -61,8 +66,14 @@ struct Start {
     std::vector<Event> path; // that leads there
     failover_interrupted_leases interrupted_leases;
     bool partner_down_full;
+    // With COMMIT, DELIVER and SETTLE as events, or with all that can go on going on after each event.
+    bool step_by_step;
+    int shallower = 2; // than the deepest exploration
 };
 const std::vector<Start> &starts();
+inline void PrintTo(const Start &start, std::ostream *out) {
+    *out << start.name;
+}
 
 class SmallWorld : public Scene {
 public:
@@ -94,14 +105,21 @@ private:
     };
     std::map<int, Connection> connections_;
     int next_connection_ = 0;
-    bool cut_ = false;
+    std::array<bool, 2> cut_{{false, false}};
+    bool step_by_step_;
     uint32_t next_xid_ = 100;
 
     // ---- Disks and network ----
     bool commit(Machine &m);
     bool deliver(int to);
     void settle();
-    bool is_on_its_way(int to) const;
+    bool can_arrive(int to) const;
+    bool is_cut() const {
+        return cut_[0] || cut_[1];
+    }
+    bool can_write(const Machine &m) const {
+        return m.runs() && !m.disk_hangs && m.server->pending() > 0;
+    }
     void arrive(int id, int to, const Chunk &chunk);
     void act(Machine &m);
     void dial(Machine &m);
@@ -119,7 +137,11 @@ private:
 
     void pass(Event::Span span);
     int64_t next_end();
+    void carry_out(const Event &event);
     void add_client_events(std::vector<Event> &events);
+    void add_time_events(std::vector<Event> &events);
+    void add_progress_events(std::vector<Event> &events);
+    void add_link_events(std::vector<Event> &events);
     void add_machine_events(Machine &m, std::vector<Event> &events);
 };
 
@@ -132,11 +154,13 @@ struct Exploration {
     uint64_t rests = 0;    // from which the servers had to find back to one mind
     std::vector<std::string> failures;
 
+    void add(const Exploration &other);
     std::string text() const;
 };
 
-// Every path of up to `depth` events; of the states at its end one in `rest_of` has to come to rest too.
-Exploration explore(const Start &start, int depth, unsigned rest_of);
+// Every path of up to `depth` events with one fault among them; each further fault takes the place of one more event.
+// Of the states at their ends some have to come to rest too: one in a hundred.
+Exploration explore(const Start &start, int depth);
 // One path, told as it goes. Empty if all that must hold did hold.
 std::string replay(const Start &start, const std::vector<Event> &path, bool print_events);
 
