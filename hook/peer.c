@@ -31,6 +31,7 @@ static const char vendor_class[] = "kea-failover-1";
  */
 #define VENDOR_RECORD_SIZE    11
 #define VENDOR_FLAG_NO_RECORD 0x01
+#define VENDOR_FLAG_FORGOT    0x02 /* whether or not it was made to serve since then */
 
 static void link_down(struct failover *f, const char *why);
 
@@ -124,6 +125,7 @@ static void put_vendor_record(const struct failover *f, uint8_t out[VENDOR_RECOR
     out[0] = 1;
     out[1] = (uint8_t)f->record.acting_primary;
     out[2] = has_no_record(f) ? VENDOR_FLAG_NO_RECORD : 0;
+    out[2] |= f->record.default_owner == FAILOVER_NOBODY ? VENDOR_FLAG_FORGOT : 0;
     for (int i = 0; i < 8; i++) {
         out[3 + i] = (uint8_t)((uint64_t)f->record.acting_since >> (56 - 8 * i));
     }
@@ -136,6 +138,7 @@ static void take_vendor_record(struct failover *f, struct failover_bytes record)
         return;
     }
     f->peer.partner_has_no_record = (record.data[2] & VENDOR_FLAG_NO_RECORD) != 0;
+    f->peer.partner_forgot = (record.data[2] & (VENDOR_FLAG_NO_RECORD | VENDOR_FLAG_FORGOT)) != 0;
     enum failover_role primary = (enum failover_role)record.data[1];
     uint64_t since = 0;
     for (int i = 0; i < 8; i++) {
@@ -272,7 +275,7 @@ static void learn_partner(struct failover *f, const struct failover_message *m) 
     p->partner_max_unacked = has_limit ? m->max_unacked_bndupd : 1;
     p->partner_receive_timer = has_timer ? m->receive_timer : RECEIVE_TIMER_MIN;
     p->partner_is_ours = is_ours(m);
-    p->partner_has_no_record = false;
+    p->partner_has_no_record = p->partner_forgot = false;
     if (p->partner_is_ours) {
         take_vendor_record(f, m->vendor_specific_options);
     }

@@ -491,7 +491,7 @@ static void take_state(struct failover *f, const struct failover_message *m) {
     }
     f->peer.state_known = true;
     note_first_contact(f);
-    if (theirs == RE && f->peer.partner_has_no_record) { /* only ours says so */
+    if (theirs == RE && f->peer.partner_forgot) { /* only ours says so */
         update_partner_forgot(f);
     }
     if (f->state == SH && theirs == PD) {

@@ -172,7 +172,7 @@ void Digest::peer(Machine &m) {
         }
     }
     for (bool mark : {p.state_known, p.announced, p.withdrawn, p.dialling, p.dial_now, p.partner_is_ours,
-                      p.partner_has_no_record, p.wire_primary}) {
+                      p.partner_has_no_record, p.partner_forgot, p.wire_primary}) {
         number(mark);
     }
     for (int64_t t : {p.redial, p.last_sent, p.last_received, p.lost}) {
