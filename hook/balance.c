@@ -5,6 +5,10 @@
 #include "peer.h"
 #include "update.h"
 
+/* Gifts in one turn, and free addresses looked at for whose they were; more follow when the partner has taken these. */
+#define GIFTS_MAX 1024
+#define LOOK_MAX  16384
+
 /* ---- Ownership --------------------------------------------------------------------------------------------------- */
 
 enum failover_binding_status balance_to_wire(const struct failover *f, const struct entry *e) {
@@ -18,24 +22,28 @@ enum failover_owner balance_from_wire(const struct failover *f, enum failover_bi
     return (status == FAILOVER_FREE) == f->peer.wire_primary ? FAILOVER_MINE : FAILOVER_PARTNERS;
 }
 
+/* Those that the database has as nobody's. */
+static void take_recorded(struct failover *f, enum failover_owner owner) {
+    struct table *t = &f->table;
+    for (uint32_t i = 0; i < t->entry_count; i++) {
+        if (table_is_recorded(t, i) && table_owner(t, i) == FAILOVER_NOBODY) {
+            struct entry *e = table_at(t, i);
+            table_unlink(t, e);
+            e->owner = (uint8_t)owner;
+            table_link(t, e, core_sure_now(f));
+            core_store_entry(f, e);
+        }
+    }
+}
+
 void balance_take_ownership(struct failover *f) {
     if (f->record.default_owner != FAILOVER_NOBODY) {
         return;
     }
     enum failover_owner owner = f->config.role == FAILOVER_PRIMARY ? FAILOVER_MINE : FAILOVER_PARTNERS;
     f->record.default_owner = owner;
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        if (e->owner != FAILOVER_NOBODY) {
-            continue;
-        }
-        table_unlink(&f->table, e);
-        e->owner = (uint8_t)owner;
-        table_link(&f->table, e, core_sure_now(f));
-        if (e->recorded) {
-            core_store_entry(f, e);
-        }
-    }
+    take_recorded(f, owner);
+    table_take_nobodys(&f->table, owner);
     core_store(f);
     balance_run(f, BALANCE_ON_ENTRY);
 }
@@ -79,6 +87,15 @@ static bool never_used(const struct entry *e) {
     return e->client == NULL && e->cltt == 0;
 }
 
+/* Is this own free address one for the partner? In the first pass, what its clients had before. */
+static bool is_gift(struct failover *f, const struct division *d, uint32_t index, int pass) {
+    const struct entry *e = table_has_entry(&f->table, index) ? table_at(&f->table, index) : NULL;
+    if (pass == 1) {
+        return e != NULL && belongs_to_partner(f, e);
+    }
+    return d->surplus > (e == NULL || never_used(e) ? 0 : d->hold);
+}
+
 /* First what the partner's own clients had before, then the addresses that have been free longest. */
 static uint32_t balance_pool(struct failover *f, struct pool *p) {
     struct division d = divide(f, p);
@@ -86,13 +103,15 @@ static uint32_t balance_pool(struct failover *f, struct pool *p) {
     for (int pass = 1; pass <= 2; pass++) {
         uint32_t next;
         int64_t enough = pass == 1 ? -d.hold : 0;
+        uint32_t looked = 0;
         for (uint32_t i = p->free[FAILOVER_MINE].head; i != NO_ENTRY && d.surplus > enough; i = next) {
-            struct entry *e = &f->table.entries[i];
-            next = e->list_next;
-            int64_t keep = never_used(e) ? 0 : d.hold;
-            bool gift = pass == 1 ? belongs_to_partner(f, e) : d.surplus > keep;
-            if (gift) {
-                give(f, e);
+            if (given == GIFTS_MAX || looked++ == LOOK_MAX) {
+                f->balancing = f->balancing || given == GIFTS_MAX;
+                break;
+            }
+            next = table_list_next(&f->table, i);
+            if (is_gift(f, &d, i, pass)) {
+                give(f, table_at(&f->table, i));
                 d.surplus--;
                 given++;
             }
@@ -113,6 +132,7 @@ uint32_t balance_run(struct failover *f, enum balance_occasion occasion) {
     }
     uint32_t given = 0;
     bool lacking = false;
+    f->balancing = false;
     for (size_t i = 0; i < f->table.pool_count; i++) {
         struct division d = divide(f, &f->table.pools[i]);
         lacking = lacking || is_lacking(&d);
@@ -123,7 +143,8 @@ uint32_t balance_run(struct failover *f, enum balance_occasion occasion) {
         balance_note_change(f, &f->table.pools[i]);
     }
     if (given > 0) {
-        core_log(f, FAILOVER_INFO, "balance: %u free addresses go to the partner", given);
+        core_log(f, FAILOVER_INFO, "balance: %u free addresses go to the partner%s", given,
+                 f->balancing ? ", more will follow" : "");
     }
     if (occasion == BALANCE_ON_TIMER && lacking) {
         struct failover_message m = {.type = FAILOVER_POOLREQ};
@@ -167,7 +188,7 @@ static int64_t age(const struct failover *f, const struct list *l) {
     if (l->head == NO_ENTRY) {
         return 0;
     }
-    int64_t seconds = f->now.wall - f->table.entries[l->head].starts;
+    int64_t seconds = f->now.wall - table_starts(&f->table, l->head);
     return seconds * 1000 * f->config.max_lease_misbalance / 100;
 }
 
@@ -183,12 +204,19 @@ void balance_note_change(struct failover *f, const struct pool *p) {
     f->next_balance = may_balance(f) ? time_min(f->next_balance, pool_deadline(f, p)) : INT64_MAX;
 }
 
+/* The partner has taken most of the last gifts: there is room for more. */
+static bool may_go_on(const struct failover *f) {
+    return f->balancing && may_balance(f) && f->table.updates[QUEUED].count < GIFTS_MAX / 2;
+}
+
 void balance_tick(struct failover *f) {
-    if (f->now.mono >= f->next_balance) {
+    if (may_go_on(f)) {
+        balance_run(f, BALANCE_ON_ENTRY);
+    } else if (f->now.mono >= f->next_balance) {
         balance_run(f, BALANCE_ON_TIMER);
     }
 }
 
 int64_t balance_deadline(const struct failover *f) {
-    return f->next_balance;
+    return may_go_on(f) ? time_min(f->now.mono, f->next_balance) : f->next_balance;
 }

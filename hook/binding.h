@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MPL-2.0 */
 /*
- * binding.h - the binding table: one compact record for each pool address, found in constant time, with the free
- * addresses of each pool and owner in a list, the times at which something is due in a heap, and what the partner
- * doesn't know yet in a queue.
+ * binding.h - the binding table: what is known of each pool address, found in constant time, with the free addresses of
+ * each pool and owner in a list, the times at which something is due in a heap, and what the partner doesn't know yet in
+ * a queue.
+ *
+ * Most addresses of a big pool are free and have no story. Such a plain one is a slot of 16 bytes; all others have an
+ * entry as well. Whoever looks for an address gets an entry: one that is plain gets it for the time being, and loses it
+ * in table_fold(). So an entry may be kept until then, and no longer.
  *
  * The table knows how bindings are kept, not what they mean: lease_rules.c, update.c and balance.c decide that.
  */
@@ -24,6 +28,13 @@ struct client_bytes {
     uint8_t bytes[]; /* hardware address, then identifier */
 };
 
+/* Every address has one. */
+struct slot {
+    uint32_t list_previous, list_next; /* indexes, while LISTED */
+    uint32_t record;                   /* HAS_ENTRY: which one; else the start time of its state */
+    uint16_t flags;
+};
+
 struct entry {
     int64_t starts, ends, given, cltt, sent, acked, received; /* see struct failover_binding */
     int64_t in_flight;           /* potential expiry in the BNDUPD that awaits its BNDACK */
@@ -32,14 +43,17 @@ struct entry {
     struct client_bytes *client; /* null: none */
     uint32_t xid;
     uint32_t extended_epoch;
-    uint32_t update_xid; /* of the BNDUPD that awaits its BNDACK; 0: none */
-    uint32_t list_previous, list_next;
-    uint32_t queue_previous, queue_next;
-    uint32_t heap; /* position in the heap + 1; 0: not in it */
+    uint32_t update_xid;                 /* of the BNDUPD that awaits its BNDACK; 0: none */
+    uint32_t index;                      /* of its slot; NO_ENTRY: it is unused */
+    uint32_t queue_previous, queue_next; /* records; unused entries: the next unused one */
+    uint32_t fold_next;                  /* the next one that may be plain; see `candidate` */
+    uint32_t heap;                       /* position in the heap + 1; 0: not in it */
     uint16_t ip_flags;
-    uint8_t status;    /* enum failover_binding_status */
-    uint8_t owner;     /* enum failover_owner */
-    bool recorded : 1; /* differs from what an address without a record is */
+    uint8_t status;     /* enum failover_binding_status */
+    uint8_t owner;      /* enum failover_owner */
+    uint8_t place;      /* enum update_place */
+    uint8_t generation; /* see struct table */
+    bool recorded : 1;  /* differs from what an address without a record is */
     bool reserved : 1;
     bool update_due : 1;
     bool update_sent : 1;
@@ -47,15 +61,24 @@ struct entry {
     bool granted_here : 1;
     bool made_partner_down : 1;
     bool listed : 1;
-    bool queued : 1;
     bool changed_in_flight : 1; /* since the BNDUPD with update_xid left */
     bool requested : 1;         /* part of the answer to the partner's UPDREQ or UPDREQALL */
     bool unwanted : 1;          /* on this link: the partner has no such address */
     bool adopted : 1;           /* Kea's database has its row */
+    bool candidate : 1;         /* table_fold() looks at it */
 };
 
 struct list {
     uint32_t head, tail, count;
+};
+
+/* Where an update for the partner is: what it doesn't know is in one of these lists. */
+enum update_place {
+    NO_UPDATE,
+    QUEUED,    /* to be sent, first in first out */
+    IN_FLIGHT, /* its BNDACK is awaited */
+    PARKED,    /* rejected by the partner: waits for another occasion */
+    UPDATE_PLACES
 };
 
 struct pool {
@@ -70,11 +93,18 @@ struct pool {
 struct table {
     struct pool *pools; /* by address */
     size_t pool_count;
-    struct entry *entries;
-    uint32_t entry_count;
-    uint32_t *heap;
-    uint32_t heap_count;
-    struct list queue;                             /* updates for the partner, first in first out */
+    struct slot *slots;
+    uint32_t entry_count; /* addresses, and slots */
+    struct entry **chunks;
+    uint32_t chunk_size;   /* chunks that there is room for */
+    uint32_t record_count; /* entries in the chunks, used or not */
+    struct list unused;
+    struct list candidates;
+    uint32_t *heap; /* records */
+    uint32_t heap_count, heap_size;
+    struct list updates[UPDATE_PLACES];
+    uint32_t recorded;                             /* entries with that mark */
+    uint8_t generation;                            /* counts how often the partner has forgotten everything */
     uint64_t by_status[FAILOVER_BINDING_STATUSES]; /* BACKUP: free and not mine */
     uint64_t reserved;
 };
@@ -84,6 +114,22 @@ bool table_add_pool(struct table *t, uint32_t subnet_id, uint32_t first, uint32_
 /* Allocates the entries: every address FREE and `owner`'s. False: no memory. */
 bool table_build(struct table *t, enum failover_owner owner);
 void table_free(struct table *t);
+
+/* The entry of the address with that index; a plain one has one from now on. Memory for it is a matter of course. */
+struct entry *table_at(struct table *t, uint32_t index);
+/* Without an entry for a plain one: has it a record in the database, whose is it, and has it an entry? */
+bool table_is_recorded(const struct table *t, uint32_t index);
+enum failover_owner table_owner(const struct table *t, uint32_t index);
+bool table_has_entry(const struct table *t, uint32_t index);
+int64_t table_starts(const struct table *t, uint32_t index);
+/* The index behind this one in a list of free addresses. */
+uint32_t table_list_next(const struct table *t, uint32_t index);
+/* The entry of a record, from 0 to record_count - 1; null if it is unused. */
+struct entry *table_record(const struct table *t, uint32_t record);
+/* Entries of plain addresses whose last record is on disk, everything up to `committed` being there, are given up. */
+void table_fold(struct table *t, uint64_t committed);
+/* Every free address of nobody's is `owner`'s from now on. */
+void table_take_nobodys(struct table *t, enum failover_owner owner);
 
 /* Null if the address is in no pool. */
 struct entry *table_find(struct table *t, uint32_t address);
@@ -105,8 +151,11 @@ void table_schedule(struct table *t, struct entry *e, int64_t when);
 /* The entry that is due first, null if none is. */
 struct entry *table_first_due(const struct table *t);
 
-void table_queue(struct table *t, struct entry *e);
-void table_unqueue(struct table *t, struct entry *e);
+/* Puts the update of an entry at the end of another list, unless it is there. */
+void table_put_update(struct table *t, struct entry *e, enum update_place place);
+/* The first of a list, null if it is empty; and the one behind an entry. */
+struct entry *table_first_update(const struct table *t, enum update_place place);
+struct entry *table_next_update(const struct table *t, const struct entry *e);
 
 /* Gives the entry a copy of `client`, or none if null. False: no memory, and the entry is as before. */
 bool entry_set_client(struct entry *e, const struct failover_client *client);

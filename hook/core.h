@@ -19,11 +19,18 @@ enum connection_phase {
 
 #define CONNECTIONS_MAX 4
 
+/* Who is acting primary, and since when (wall time). */
+struct acting {
+    enum failover_role primary;
+    int64_t since;
+};
+
 struct connection {
     enum connection_phase phase;
     int id; /* the transport's name */
     bool dialled;
-    int64_t opened; /* mono ms */
+    int64_t opened;     /* mono ms */
+    struct acting told; /* in our CONNECT or CONNECTACK */
     size_t input_length;
     uint8_t input[FAILOVER_MESSAGE_SIZE_MAX];
     size_t output_length; /* CONNECT, a rejecting CONNECTACK, DISCONNECT */
@@ -73,6 +80,14 @@ struct requests {
     bool answering;     /* the partner waits for UPDDONE */
     uint32_t answer_xid;
     uint32_t outstanding; /* entries with `requested` set */
+    bool scanning;        /* not every entry was looked at whether it is part of the answer */
+    uint8_t scanned_for;  /* UPDREQ or UPDREQALL */
+    uint32_t scan;        /* index of the next one */
+    uint32_t expected;    /* how many bindings the answer has, about */
+    uint32_t answered;    /* of which the partner has acknowledged so many */
+    uint64_t received;    /* updates since ours was asked */
+    int64_t began;        /* mono ms */
+    int64_t next_report;  /* mono ms of the next log line about it */
     bool closing;         /* PARTNER-DOWN ends when the partner, in RECOVER-DONE, has acknowledged them */
 };
 
@@ -108,6 +123,9 @@ struct failover {
     struct table table;
     struct peer peer;
     struct requests requests;
+    uint32_t reschedule_from; /* records from this one on have the timer of an earlier state */
+    uint32_t forgot_from;     /* of records from this one on the promises of a partner that forgot aren't counted yet */
+    bool made_partner_down;   /* some entry may have that mark */
     struct changes changes;
     uint32_t unacked;       /* entries with an update_xid */
     bool first_contact;     /* both in RECOVER with no record: RECOVER-WAIT is skipped */
@@ -117,6 +135,7 @@ struct failover {
     int64_t shutdown_close; /* mono ms at which the link is closed in SHUTDOWN; INT64_MAX: not */
     int64_t next_served;    /* mono ms of the next record of last_served */
     int64_t next_balance;   /* mono ms; INT64_MAX: none */
+    bool balancing;         /* the last balance has more to give */
     int64_t next_retry;     /* mono ms at which updates that the partner rejected are sent again; INT64_MAX: none */
     int64_t next_reminder;  /* mono ms of the next log line in RECOVER without a partner */
     struct waiting_client balanced[WAITING_CLIENTS];
@@ -136,6 +155,7 @@ enum { QUIET = 0, TELL_PARTNER = 1 };
 void core_changed(struct failover *f, struct entry *e, int tell_partner);
 /* Only the timer: something else than the binding has changed. */
 void core_reschedule(struct failover *f, struct entry *e);
+/* The first of them now, the others in portions by the tick: what comes due meanwhile comes due a little later. */
 void core_reschedule_all(struct failover *f);
 
 void core_lease_put(struct failover *f, const struct entry *e);

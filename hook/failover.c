@@ -13,8 +13,11 @@
 #include "state.h"
 #include "update.h"
 
-/* Bindings that come due are dealt with in portions, so that no caller waits long for the lock. */
-#define DUE_MAX 512
+/* What concerns many bindings is done in portions, so that neither the lock nor the main loop is held for long. */
+#define DUE_MAX        512
+#define RESCHEDULE_MAX 2048
+/* ms of pause for the clients between two portions */
+#define PORTION_PAUSE_MS 1
 
 /* ---- Names ------------------------------------------------------------------------------------------------------- */
 
@@ -129,9 +132,11 @@ int64_t time_min(int64_t a, int64_t b) {
 /* The latest time that any wait counts with, for how long a jump of the clock has to be remembered. */
 static int64_t latest_wait(const struct failover *f) {
     int64_t latest = f->record.stos;
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        const struct entry *e = &f->table.entries[i];
-        latest = time_max(latest, time_max(e->ends, time_max(e->sent, time_max(e->acked, e->received))));
+    for (uint32_t i = 0; i < f->table.record_count; i++) {
+        const struct entry *e = table_record(&f->table, i);
+        if (e != NULL) {
+            latest = time_max(latest, time_max(e->ends, time_max(e->sent, time_max(e->acked, e->received))));
+        }
     }
     return time_add(latest, core_wait_mclt(f));
 }
@@ -141,6 +146,7 @@ static int64_t latest_wait(const struct failover *f) {
  * trusted less by that much, until every wait that it may have cut short would have ended without the jump.
  */
 void core_set_clock(struct failover *f, struct failover_clock now) {
+    table_fold(&f->table, f->committed); /* whoever had an entry is done with it */
     int64_t expected = f->anchor.wall + (now.mono - f->anchor.mono) / 1000;
     int64_t jump = now.wall - expected;
     if (jump > 1 || jump < -1) {
@@ -204,6 +210,7 @@ void core_store(struct failover *f) {
 void core_store_entry(struct failover *f, struct entry *e) {
     struct failover_binding binding;
     entry_get(&f->table, e, &binding);
+    f->table.recorded += !e->recorded;
     e->recorded = true;
     e->stored = failover_take_sequence(f);
     f->host.store(f->host.context, e->stored, NULL, &binding);
@@ -221,15 +228,16 @@ static void tell_partner(struct failover *f, struct entry *e) {
     if (e->update_xid != 0) {
         e->changed_in_flight = true; /* queued when its BNDACK has come */
     } else {
-        table_queue(&f->table, e);
+        table_put_update(&f->table, e, QUEUED);
     }
 }
 
 void core_changed(struct failover *f, struct entry *e, int tell) {
     if (tell == TELL_PARTNER) {
         tell_partner(f, e);
-    } else if (!e->update_due && !e->requested) {
-        table_unqueue(&f->table, e);
+    } else if (e->update_xid == 0 && !e->requested) {
+        bool nowhere = e->place == NO_UPDATE;
+        table_put_update(&f->table, e, !e->update_due ? NO_UPDATE : nowhere ? PARKED : (enum update_place)e->place);
     }
     table_link(&f->table, e, core_sure_now(f));
     core_reschedule(f, e);
@@ -241,10 +249,18 @@ void core_reschedule(struct failover *f, struct entry *e) {
     table_schedule(&f->table, e, lease_rules_due(f, e));
 }
 
-void core_reschedule_all(struct failover *f) {
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        core_reschedule(f, &f->table.entries[i]);
+static void reschedule_some(struct failover *f) {
+    for (int n = 0; n < RESCHEDULE_MAX && f->reschedule_from < f->table.record_count; n++) {
+        struct entry *e = table_record(&f->table, f->reschedule_from++);
+        if (e != NULL) {
+            core_reschedule(f, e);
+        }
     }
+}
+
+void core_reschedule_all(struct failover *f) {
+    f->reschedule_from = 0;
+    reschedule_some(f);
 }
 
 static struct failover_lease_change *new_change(struct failover *f, const struct entry *e) {
@@ -365,10 +381,13 @@ bool failover_build(struct failover *f, const struct failover_record *record) {
     if (record != NULL) {
         f->record = *record;
     }
-    return table_build(&f->table, f->record.default_owner);
+    bool built = table_build(&f->table, f->record.default_owner);
+    f->reschedule_from = f->forgot_from = UINT32_MAX;
+    return built;
 }
 
 void failover_reserve(struct failover *f, uint32_t address) {
+    table_fold(&f->table, f->committed);
     struct entry *e = table_find(&f->table, address);
     if (e != NULL && !e->reserved) {
         table_unlink(&f->table, e);
@@ -378,13 +397,15 @@ void failover_reserve(struct failover *f, uint32_t address) {
 }
 
 bool failover_restore_binding(struct failover *f, const struct failover_binding *b) {
+    table_fold(&f->table, f->committed);
     struct entry *e = table_find(&f->table, b->address);
     if (e == NULL) {
         return false;
     }
     table_unlink(&f->table, e);
     e->status = (uint8_t)b->status;
-    e->owner = (uint8_t)b->owner;
+    /* What nobody owned when it was written has been taken together with all that has no record. */
+    e->owner = (uint8_t)(b->owner == FAILOVER_NOBODY ? f->record.default_owner : b->owner);
     e->starts = b->starts;
     e->ends = b->ends;
     e->given = b->given;
@@ -400,9 +421,12 @@ bool failover_restore_binding(struct failover *f, const struct failover_binding 
     e->state_sent = b->state_sent;
     e->granted_here = b->granted_here;
     e->made_partner_down = b->made_partner_down;
+    f->made_partner_down = f->made_partner_down || b->made_partner_down;
+    f->table.recorded += !e->recorded;
     e->recorded = true;
+    table_put_update(&f->table, e, e->update_due ? QUEUED : NO_UPDATE);
     bool kept = entry_set_client(e, &b->client);
-    table_link(&f->table, e, core_sure_now(f));
+    table_link(&f->table, e, 0); /* the time is not known yet: see list_anew() */
     if (e->granted_here) {
         f->record.last_granted = time_max(f->record.last_granted, e->cltt);
     }
@@ -457,10 +481,12 @@ static void start(struct failover *f) {
 
 /* What was restored before the time was known: free addresses are listed if they may be given by now. */
 static void list_anew(struct failover *f) {
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        table_unlink(&f->table, e);
-        table_link(&f->table, e, core_sure_now(f));
+    for (uint32_t i = 0; i < f->table.record_count; i++) {
+        struct entry *e = table_record(&f->table, i);
+        if (e != NULL && !e->listed) {
+            table_unlink(&f->table, e);
+            table_link(&f->table, e, core_sure_now(f));
+        }
     }
 }
 
@@ -568,6 +594,7 @@ void failover_adopt(struct failover *f, const struct failover_lease *lease, stru
         }
         take_lease(f, e, lease);
     } else if (same) {
+        e->cltt = time_max(e->cltt, lease->cltt); /* what ends the binding removes the row too */
         e->adopted = lease->ends > now.wall || e->ends <= now.wall;
     } else {
         core_lease_remove(f, e, &lease->client, lease->cltt);
@@ -576,8 +603,11 @@ void failover_adopt(struct failover *f, const struct failover_lease *lease, stru
 
 void failover_adopted_all(struct failover *f, struct failover_clock now) {
     core_set_clock(f, now);
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
+    for (uint32_t i = 0; i < f->table.record_count; i++) {
+        struct entry *e = table_record(&f->table, i);
+        if (e == NULL) {
+            continue;
+        }
         if (e->status == FAILOVER_ACTIVE && !e->adopted && e->given > now.wall) {
             core_lease_put(f, e);
         }
@@ -599,6 +629,7 @@ void failover_tick(struct failover *f, struct failover_clock now) {
     core_set_clock(f, now);
     peer_tick(f);
     state_tick(f);
+    reschedule_some(f);
     tick_bindings(f);
     balance_tick(f);
     update_tick(f);
@@ -607,6 +638,9 @@ void failover_tick(struct failover *f, struct failover_clock now) {
 int64_t failover_deadline(const struct failover *f) {
     int64_t deadline = time_min(peer_deadline(f), state_deadline(f));
     deadline = time_min(deadline, time_min(balance_deadline(f), update_deadline(f)));
+    if (f->reschedule_from < f->table.record_count) {
+        deadline = time_min(deadline, f->now.mono + PORTION_PAUSE_MS);
+    }
     const struct entry *e = table_first_due(&f->table);
     return e == NULL ? deadline : time_min(deadline, core_mono_of(f, e->when));
 }
@@ -614,6 +648,11 @@ int64_t failover_deadline(const struct failover *f) {
 void failover_committed(struct failover *f, uint64_t sequence, struct failover_clock now) {
     core_set_clock(f, now);
     f->committed = sequence > f->committed ? sequence : f->committed;
+}
+
+bool failover_is_on_disk(struct failover *f, uint32_t address) {
+    const struct entry *e = table_find(&f->table, address);
+    return e == NULL || e->stored <= f->committed;
 }
 
 void failover_storing(struct failover *f, bool works, const char *why) {
@@ -741,11 +780,12 @@ void failover_get_status(struct failover *f, struct failover_clock now, struct f
         .skew = f->record.skew,
         .mclt = f->record.mclt,
         .reserved = f->table.reserved,
-        .updates_queued = f->table.queue.count,
+        .updates_queued = f->table.updates[QUEUED].count,
         .updates_unacked = f->unacked,
         .storing = f->storing,
         .counters = f->counters,
     };
+    update_progress(f, &s->transfer);
     memcpy(s->by_status, f->table.by_status, sizeof(s->by_status));
     fill_pending(f, s);
     fill_why(f, s->why, sizeof(s->why));

@@ -236,6 +236,11 @@ int64_t failover_deadline(const struct failover *f);
 
 /* Everything up to `sequence` is on disk: what waited for it may leave. */
 void failover_committed(struct failover *f, uint64_t sequence, struct failover_clock now);
+/*
+ * Is everything that is known of the address on disk? Before that Kea's row of its lease must not go while the client
+ * may use it: the row is all that would outlive this process.
+ */
+bool failover_is_on_disk(struct failover *f, uint32_t address);
 uint64_t failover_sequence(const struct failover *f);
 
 /* ---- Link -------------------------------------------------------------------------------------------------------- */
@@ -418,6 +423,15 @@ struct failover_pending_step {
 };
 #define FAILOVER_PENDING_MAX 4
 
+/* Everything that one server asked the other for. */
+struct failover_transfer {
+    bool sending, receiving;
+    uint64_t bindings; /* sent and acknowledged, or received, so far */
+    uint64_t expected; /* SENDING: how many there are; else 0 */
+    int64_t seconds;   /* since it began */
+    int64_t left;      /* SENDING: seconds that the rest will take; -1: not known yet */
+};
+
 struct failover_status {
     enum failover_state state;
     int64_t since;
@@ -433,6 +447,7 @@ struct failover_status {
     uint64_t by_status[FAILOVER_BINDING_STATUSES]; /* FREE: free and mine; BACKUP: free and not mine */
     uint64_t reserved;
     uint64_t updates_queued, updates_unacked;
+    struct failover_transfer transfer;
     bool storing; /* the database took everything so far */
     struct failover_pending_step pending[FAILOVER_PENDING_MAX];
     size_t pending_count;

@@ -480,6 +480,7 @@ bool failover_bound(struct failover *f, const struct failover_ask *ask, int64_t 
         }
         lease_rules_begin_lease(e);
         e->made_partner_down = f->state == FAILOVER_PARTNER_DOWN && !f->requests.closing;
+        f->made_partner_down = f->made_partner_down || e->made_partner_down;
     }
     e->status = FAILOVER_ACTIVE;
     e->starts = cltt; /* of every grant, as dhcpd has it (3.3) */
@@ -506,6 +507,7 @@ void failover_released(struct failover *f, uint32_t address, const struct failov
     if (e == NULL || e->status != FAILOVER_ACTIVE || !entry_is_client(e, client)) {
         return;
     }
+    update_count_promise(f, e); /* of before: the release ends it */
     core_change(f, e);
     e->status = FAILOVER_RELEASED;
     e->ends = e->given = e->cltt = now.wall;
@@ -519,6 +521,7 @@ void failover_declined(struct failover *f, uint32_t address, int64_t until, stru
     if (e == NULL) {
         return;
     }
+    update_count_promise(f, e);
     core_change(f, e);
     e->status = FAILOVER_ABANDONED;
     e->starts = e->cltt = now.wall;
@@ -594,6 +597,7 @@ static void make_free(struct failover *f, struct entry *e, enum failover_owner o
 }
 
 void lease_rules_tick(struct failover *f, struct entry *e) {
+    update_count_promise(f, e);
     if (e->status == FAILOVER_FREE) {
         core_change(f, e); /* only to be listed now */
         core_changed(f, e, QUIET);

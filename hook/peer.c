@@ -131,28 +131,56 @@ static void put_vendor_record(const struct failover *f, uint8_t out[VENDOR_RECOR
     }
 }
 
-/* Both servers take the later record; a tie goes to the configured roles (design, "Who is primary"). */
-static void take_vendor_record(struct failover *f, struct failover_bytes record) {
+static bool get_vendor_record(struct failover_bytes record, struct acting *acting, uint8_t *flags) {
     if (record.length != VENDOR_RECORD_SIZE || record.data[0] != 1 ||
         (record.data[1] != FAILOVER_PRIMARY && record.data[1] != FAILOVER_SECONDARY)) {
-        return;
+        return false;
     }
-    f->peer.partner_has_no_record = (record.data[2] & VENDOR_FLAG_NO_RECORD) != 0;
-    f->peer.partner_forgot = (record.data[2] & (VENDOR_FLAG_NO_RECORD | VENDOR_FLAG_FORGOT)) != 0;
-    enum failover_role primary = (enum failover_role)record.data[1];
     uint64_t since = 0;
     for (int i = 0; i < 8; i++) {
         since = since << 8 | record.data[3 + i];
     }
-    bool later = (int64_t)since > f->record.acting_since;
-    bool tie = (int64_t)since == f->record.acting_since && primary != f->record.acting_primary;
-    if (!later && !tie) {
+    *acting = (struct acting){(enum failover_role)record.data[1], (int64_t)since};
+    *flags = record.data[2];
+    return true;
+}
+
+static struct acting acting(const struct failover *f) {
+    return (struct acting){f->record.acting_primary, f->record.acting_since};
+}
+
+/* Both servers take the later record; a tie goes to the configured roles (design, "Who is primary"). */
+static struct acting later_of(struct acting ours, struct acting theirs) {
+    if (theirs.since != ours.since) {
+        return theirs.since > ours.since ? theirs : ours;
+    }
+    return theirs.primary == ours.primary ? ours : (struct acting){FAILOVER_PRIMARY, ours.since};
+}
+
+static void take_vendor_record(struct failover *f, struct failover_bytes record) {
+    struct acting theirs;
+    uint8_t flags;
+    if (!get_vendor_record(record, &theirs, &flags)) {
         return;
     }
-    f->record.acting_primary = tie ? FAILOVER_PRIMARY : primary;
-    f->record.acting_since = (int64_t)since;
+    f->peer.partner_has_no_record = (flags & VENDOR_FLAG_NO_RECORD) != 0;
+    f->peer.partner_forgot = (flags & (VENDOR_FLAG_NO_RECORD | VENDOR_FLAG_FORGOT)) != 0;
+    struct acting later = later_of(acting(f), theirs);
+    if (later.since == f->record.acting_since && later.primary == f->record.acting_primary) {
+        return;
+    }
+    f->record.acting_primary = later.primary;
+    f->record.acting_since = later.since;
     core_log(f, FAILOVER_INFO, "the configured %s is the acting primary", failover_role_name(f->record.acting_primary));
     core_store(f);
+}
+
+/* The roles of a connection: of what both have told at its beginning, though one of them may know better meanwhile. */
+static enum failover_role agreed_primary(const struct connection *c, const struct failover_message *m) {
+    struct acting theirs;
+    uint8_t ignored;
+    bool told = get_vendor_record(m->vendor_specific_options, &theirs, &ignored);
+    return told ? later_of(c->told, theirs).primary : c->told.primary;
 }
 
 static bool is_ours(const struct failover_message *m) {
@@ -183,6 +211,7 @@ static void send_connect(struct failover *f, struct connection *c) {
     uint8_t vendor[VENDOR_RECORD_SIZE];
     struct failover_message m = {.type = FAILOVER_CONNECT};
     put_common(f, &m, vendor);
+    c->told = acting(f);
     m.mclt = f->record.mclt;
     m.hash_bucket_assignment = (struct failover_bytes){f->record.hba, FAILOVER_HBA_SIZE};
     failover_put(&m, FAILOVER_OPT_TLS_REQUEST);
@@ -268,7 +297,7 @@ static void learn_mclt(struct failover *f, uint32_t mclt) {
     }
 }
 
-static void learn_partner(struct failover *f, const struct failover_message *m) {
+static void learn_partner(struct failover *f, const struct connection *c, const struct failover_message *m) {
     struct peer *p = &f->peer;
     bool has_limit = failover_has(m, FAILOVER_OPT_MAX_UNACKED_BNDUPD) && m->max_unacked_bndupd > 0;
     bool has_timer = failover_has(m, FAILOVER_OPT_RECEIVE_TIMER) && m->receive_timer >= RECEIVE_TIMER_MIN;
@@ -280,8 +309,7 @@ static void learn_partner(struct failover *f, const struct failover_message *m) 
         take_vendor_record(f, m->vendor_specific_options);
     }
     /* To a dhcpd the acting role never shows. */
-    p->wire_primary =
-        p->partner_is_ours ? f->record.acting_primary == f->config.role : f->config.role == FAILOVER_PRIMARY;
+    p->wire_primary = p->partner_is_ours ? agreed_primary(c, m) == f->config.role : f->config.role == FAILOVER_PRIMARY;
 }
 
 static void link_up(struct failover *f, struct connection *c, const struct failover_message *m) {
@@ -294,7 +322,7 @@ static void link_up(struct failover *f, struct connection *c, const struct failo
     p->last_sent = p->last_received = f->now.mono;
     p->refused[0] = '\0';
     p->redial = INT64_MAX;
-    learn_partner(f, m);
+    learn_partner(f, c, m);
     note_skew(f, skew_of(f, m));
     f->counters.connects++;
     core_log(f, FAILOVER_INFO, "connected with the partner, %s",
@@ -346,6 +374,7 @@ static void connect_received(struct failover *f, struct connection *c, const str
     uint8_t vendor[VENDOR_RECORD_SIZE];
     struct failover_message ack = {.type = FAILOVER_CONNECTACK, .xid = m->xid};
     put_common(f, &ack, vendor);
+    c->told = acting(f);
     if (failover_has(m, FAILOVER_OPT_TLS_REQUEST)) {
         failover_put(&ack, FAILOVER_OPT_TLS_REPLY);
     }

@@ -300,9 +300,13 @@ static void enter_shutdown(struct failover *f) {
 
 /* What was leased in PARTNER-DOWN alone may be extended by the partner as soon as it serves again (rule 5). */
 static void leave_partner_down(struct failover *f) {
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        if (e->made_partner_down) {
+    if (!f->made_partner_down) {
+        return;
+    }
+    f->made_partner_down = false;
+    for (uint32_t i = 0; i < f->table.record_count; i++) {
+        struct entry *e = table_record(&f->table, i);
+        if (e != NULL && e->made_partner_down) {
             e->made_partner_down = false;
             core_store_entry(f, e);
         }

@@ -14,9 +14,15 @@
 /* PRAGMA application_id ("KFOV") and user_version: a later version's file is put aside, not guessed at. */
 #define APPLICATION_ID 1262899030
 #define SCHEMA_VERSION 1
-/* ms: commits are grouped over this time, and tried again after that one when they fail. */
-#define GROUP_MS 2
-#define RETRY_MS 1000
+/*
+ * ms: commits of bindings are grouped over this time for each that the last commit had, within these bounds, or until so
+ * many wait: under load a commit costs some twenty system calls, however much is in it, and without load there is no
+ * reason to wait. They are tried again after that time when they fail.
+ */
+#define GROUP_MS      2
+#define GROUP_MAX_MS  10
+#define GROUP_RECORDS 64
+#define RETRY_MS      1000
 
 /* ---- What waits to be written ------------------------------------------------------------------------------------ */
 
@@ -35,13 +41,14 @@ struct batch {
     uint32_t *index; /* item + 1, by hash; 0: empty */
     size_t index_size;
     uint64_t *sequences; /* latest, by relationship */
+    bool hurried;        /* has the record of a relationship: the partner waits to hear of its state */
 };
 
 struct failover_store {
     char *path;
     int wake;
     sqlite3 *db;
-    sqlite3_stmt *put_record, *put_binding, *forget;
+    sqlite3_stmt *begin, *commit, *put_record, *put_binding, *forget;
     char **names;
     int relationships;
     pthread_mutex_t mutex;
@@ -49,9 +56,11 @@ struct failover_store {
     pthread_cond_t committed; /* for who waits */
     pthread_t thread;
     bool running, stopping, urgent, failing, read_only;
+    bool idle; /* the writer waits for something to write */
     bool lost; /* a record, for lack of memory */
     struct failover_why failure;
     struct batch batch;
+    size_t last;    /* records in the last commit */
     uint64_t *done; /* committed sequence, by relationship */
 };
 
@@ -176,18 +185,27 @@ static bool run(sqlite3 *db, const char *sql) {
     return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
 
-/* sum_of(value, ...), for SQL: FNV-1a over the values as texts or blobs, their types and lengths. SQLite notices when a page
- * is no page any more, but not when a byte of a value is another one. */
+static uint64_t add_to_sum(uint64_t sum, uint64_t value) {
+    sum = (sum ^ value) * 0x100000001b3u;
+    return sum ^ sum >> 32; /* FNV-1a, but that the upper half of a value reaches the lower bits too */
+}
+
+/* sum_of(value, ...), for SQL: over the values, their types and lengths. SQLite notices when a page is no page any more,
+ * but not when a byte of a value is another one. */
 static void sum_of(sqlite3_context *context, int count, sqlite3_value **values) {
     uint64_t sum = 0xcbf29ce484222325u;
     for (int i = 0; i < count; i++) {
         uint64_t type = (uint64_t)sqlite3_value_type(values[i]);
+        if (type == SQLITE_INTEGER) {
+            sum = add_to_sum(sum, (uint64_t)sqlite3_value_int64(values[i])); /* as a text it would take far longer */
+            continue;
+        }
         const uint8_t *bytes = sqlite3_value_blob(values[i]);
         int length = sqlite3_value_bytes(values[i]);
         for (int j = 0; j < length; j++) {
-            sum = (sum ^ bytes[j]) * 0x100000001b3u;
+            sum = add_to_sum(sum, bytes[j]);
         }
-        sum = (sum ^ type << 32 ^ (uint64_t)length) * 0x100000001b3u;
+        sum = add_to_sum(sum, type << 32 ^ (uint64_t)length);
     }
     sqlite3_result_int64(context, (int64_t)(sum >> 1));
 }
@@ -285,16 +303,26 @@ static bool prepare(struct failover_store *s) {
     static const char put_binding[] = "INSERT OR REPLACE INTO binding (relationship, " BINDING_COLUMNS
                                       ", sum) VALUES (" NINETEEN ", ?20, ?21, sum_of(" NINETEEN ", ?20, ?21))";
     static const char forget[] = "DELETE FROM binding WHERE relationship = ? AND address = ?";
-    return sqlite3_prepare_v2(s->db, put_record, -1, &s->put_record, NULL) == SQLITE_OK &&
+    return sqlite3_prepare_v2(s->db, "BEGIN IMMEDIATE", -1, &s->begin, NULL) == SQLITE_OK &&
+           sqlite3_prepare_v2(s->db, "COMMIT", -1, &s->commit, NULL) == SQLITE_OK &&
+           sqlite3_prepare_v2(s->db, put_record, -1, &s->put_record, NULL) == SQLITE_OK &&
            sqlite3_prepare_v2(s->db, put_binding, -1, &s->put_binding, NULL) == SQLITE_OK &&
            sqlite3_prepare_v2(s->db, forget, -1, &s->forget, NULL) == SQLITE_OK;
 }
 
+static bool take_step(sqlite3_stmt *q) {
+    bool done = sqlite3_step(q) == SQLITE_DONE;
+    sqlite3_reset(q);
+    return done;
+}
+
 static void close_database(struct failover_store *s) {
+    sqlite3_finalize(s->begin);
+    sqlite3_finalize(s->commit);
     sqlite3_finalize(s->put_record);
     sqlite3_finalize(s->put_binding);
     sqlite3_finalize(s->forget);
-    s->put_record = s->put_binding = s->forget = NULL;
+    s->begin = s->commit = s->put_record = s->put_binding = s->forget = NULL;
     sqlite3_close(s->db);
     s->db = NULL;
 }
@@ -619,9 +647,7 @@ static bool write_record(struct failover_store *s, const struct item *item) {
     sqlite3_bind_int64(q, i++, r->last_heard);
     sqlite3_bind_blob(q, i++, r->hba, r->hba_known ? FAILOVER_HBA_SIZE : 0, SQLITE_STATIC);
     sqlite3_bind_text(q, i++, r->process, -1, SQLITE_STATIC);
-    bool done = sqlite3_step(q) == SQLITE_DONE;
-    sqlite3_reset(q);
-    return done;
+    return take_step(q);
 }
 
 static bool write_binding(struct failover_store *s, const struct item *item) {
@@ -649,17 +675,13 @@ static bool write_binding(struct failover_store *s, const struct item *item) {
     sqlite3_bind_int(q, i++, b->made_partner_down);
     sqlite3_bind_blob(q, i++, b->client.hardware, b->client.hardware_length, SQLITE_STATIC);
     sqlite3_bind_blob(q, i++, b->client.id, b->client.id_length, SQLITE_STATIC);
-    bool done = sqlite3_step(q) == SQLITE_DONE;
-    sqlite3_reset(q);
-    return done;
+    return take_step(q);
 }
 
 static bool write_forget(struct failover_store *s, const struct item *item) {
     sqlite3_bind_text(s->forget, 1, s->names[item->relationship], -1, SQLITE_STATIC);
     sqlite3_bind_int64(s->forget, 2, item->address);
-    bool done = sqlite3_step(s->forget) == SQLITE_DONE;
-    sqlite3_reset(s->forget);
-    return done;
+    return take_step(s->forget);
 }
 
 static bool write_item(struct failover_store *s, const struct item *item) {
@@ -691,11 +713,11 @@ static const char *failure(const struct failover_store *s) {
 
 /* All of it or nothing. Without the mutex: the database is the writer's alone. */
 static bool write_batch(struct failover_store *s, const struct batch *b, struct failover_why *why) {
-    bool sound = ready(s) && run(s->db, "BEGIN IMMEDIATE");
+    bool sound = ready(s) && take_step(s->begin);
     for (size_t i = 0; sound && i < b->count; i++) {
         sound = write_item(s, &b->items[i]);
     }
-    sound = sound && run(s->db, "COMMIT");
+    sound = sound && take_step(s->commit);
     if (!sound) {
         say(why, "%s", failure(s));
     }
@@ -712,6 +734,11 @@ static void notify(struct failover_store *s) {
     }
 }
 
+static bool hurries(const struct failover_store *s) {
+    bool hurried = s->batch.hurried || s->batch.count >= GROUP_RECORDS;
+    return s->stopping || s->urgent || (hurried && !s->failing);
+}
+
 /* More records may come meanwhile; only a hurry ends it. */
 static void rest(struct failover_store *s, int milliseconds) {
     struct timespec until;
@@ -720,7 +747,7 @@ static void rest(struct failover_store *s, int milliseconds) {
     until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     int timeout = 0;
-    while (!s->stopping && !s->urgent && timeout == 0) {
+    while (!hurries(s) && timeout == 0) {
         timeout = pthread_cond_timedwait(&s->changed, &s->mutex, &until);
     }
 }
@@ -782,6 +809,7 @@ static void commit_once(struct failover_store *s) {
         return;
     }
     struct failover_why why = {""};
+    s->last = batch.count;
     s->urgent = false;
     pthread_mutex_unlock(&s->mutex);
     bool sound = write_batch(s, &batch, &why);
@@ -794,11 +822,14 @@ static void *writer(void *context) {
     pthread_mutex_lock(&s->mutex);
     while (!s->stopping) {
         if (s->batch.count == 0) {
+            s->idle = true;
             pthread_cond_wait(&s->changed, &s->mutex);
+            s->idle = false;
             continue;
         }
         commit_once(s);
-        rest(s, s->failing ? RETRY_MS : GROUP_MS);
+        size_t group = s->last * GROUP_MS < GROUP_MAX_MS ? s->last * GROUP_MS : GROUP_MAX_MS;
+        rest(s, s->failing ? RETRY_MS : (int)group);
     }
     commit_once(s);
     if (s->failing) {
@@ -810,14 +841,16 @@ static void *writer(void *context) {
 
 static void put(struct failover_store *s, const struct item *item, uint64_t sequence) {
     pthread_mutex_lock(&s->mutex);
-    bool first = s->batch.count == 0;
+    bool hurried = hurries(s);
     if ((item->data == NULL && item->kind != FORGET) || !batch_put(&s->batch, item, false)) {
         out_of_memory(s);
     } else {
         if (sequence > s->batch.sequences[item->relationship]) {
             s->batch.sequences[item->relationship] = sequence;
         }
-        if (first) {
+        s->batch.hurried = s->batch.hurried || item->kind == RECORD;
+        if (s->idle || hurries(s) != hurried) {
+            s->idle = false; /* one signal is enough */
             pthread_cond_signal(&s->changed);
         }
     }

@@ -10,6 +10,16 @@
 
 /* ms after which an update is sent again that one of ours has rejected: its own update for the address comes first. */
 #define RETRY_MS 30000
+/*
+ * What the partner asked for is looked for in portions, and no further ahead than it takes it; and so are the marks that
+ * must be on disk before an update leaves.
+ */
+#define SCAN_MAX  16384
+#define AHEAD_MAX 1024
+#define MARK_MAX  512
+#define COUNT_MAX 2048
+/* ms between two log lines about a transfer */
+#define REPORT_MS 10000
 
 /* ---- Sending ----------------------------------------------------------------------------------------------------- */
 
@@ -52,12 +62,28 @@ static void build(struct failover *f, const struct entry *e, struct failover_mes
     }
 }
 
+/* From now on these may be sent, and a crash must not forget that. */
+static void mark_sent(struct failover *f) {
+    struct entry *e = table_first_update(&f->table, QUEUED);
+    for (int n = 0; n < MARK_MAX && e != NULL; n++, e = table_next_update(&f->table, e)) {
+        if (!e->update_sent || !e->state_sent) {
+            update_count_promise(f, e);
+            e->update_sent = true;
+            e->state_sent = true;
+            core_store_entry(f, e);
+        }
+    }
+}
+
 bool update_next(struct failover *f, struct failover_message *m, struct failover_client *client) {
-    struct table *t = &f->table;
-    if (!f->peer.state_known || t->queue.head == NO_ENTRY || f->unacked >= f->peer.partner_max_unacked) {
+    struct entry *e = table_first_update(&f->table, QUEUED);
+    if (!f->peer.state_known || e == NULL || f->unacked >= f->peer.partner_max_unacked) {
         return false;
     }
-    const struct entry *e = &t->entries[t->queue.head];
+    update_count_promise(f, e);
+    if (!e->update_sent || !e->state_sent) {
+        mark_sent(f);
+    }
     if (e->stored > f->committed) {
         return false;
     }
@@ -67,7 +93,7 @@ bool update_next(struct failover *f, struct failover_message *m, struct failover
 
 void update_left(struct failover *f, const struct failover_message *m) {
     struct entry *e = table_find(&f->table, m->assigned_ip_address);
-    table_unqueue(&f->table, e);
+    table_put_update(&f->table, e, IN_FLIGHT);
     e->update_xid = m->xid;
     e->in_flight = m->potential_expiration_time;
     e->changed_in_flight = false;
@@ -76,28 +102,67 @@ void update_left(struct failover *f, const struct failover_message *m) {
 }
 
 /* The partner waits for UPDDONE behind the last of the bindings that it asked for. */
+static void end_answer(struct failover *f) {
+    struct requests *r = &f->requests;
+    if (r->outstanding > 0 || r->scanning || !r->answering) {
+        return;
+    }
+    r->answering = false;
+    struct failover_message m = {.type = FAILOVER_UPDDONE, .xid = r->answer_xid};
+    peer_reply(f, &m, f->sequence);
+}
+
 static void settled(struct failover *f, struct entry *e) {
     if (!e->requested) {
         return;
     }
     e->requested = false;
-    if (--f->requests.outstanding == 0 && f->requests.answering) {
-        f->requests.answering = false;
-        struct failover_message m = {.type = FAILOVER_UPDDONE, .xid = f->requests.answer_xid};
-        peer_reply(f, &m, f->sequence);
-    }
+    f->requests.outstanding--;
+    f->requests.answered++;
+    end_answer(f);
 }
 
 static void no_longer_in_flight(struct failover *f, struct entry *e) {
     if (e->update_xid != 0) {
         e->update_xid = 0;
         f->unacked--;
+        table_put_update(&f->table, e, NO_UPDATE);
     }
 }
 
 void update_forget(struct failover *f, struct entry *e) {
     no_longer_in_flight(f, e);
     settled(f, e);
+}
+
+/* ---- A partner that has forgotten ---------------------------------------------------------------------------------- */
+
+void update_count_promise(struct failover *f, struct entry *e) {
+    if (e->generation == f->table.generation) {
+        return;
+    }
+    e->generation = f->table.generation;
+    int64_t known = time_max(e->received, time_max(e->sent, e->acked));
+    int64_t promised = time_add(known, core_wait_mclt(f));
+    bool may_last = e->status != FAILOVER_FREE && e->update_sent;
+    if (may_last && promised > time_max(e->ends, f->now.wall)) {
+        core_change(f, e);
+        e->ends = promised;
+        core_changed(f, e, TELL_PARTNER);
+    }
+}
+
+static bool may_count_promises(const struct failover *f) {
+    return f->forgot_from < f->table.record_count && f->sequence - f->committed < COUNT_MAX;
+}
+
+static void count_some_promises(struct failover *f) {
+    for (int n = 0; n < COUNT_MAX && may_count_promises(f); n++) {
+        struct entry *e = table_record(&f->table, f->forgot_from++);
+        if (e != NULL) {
+            update_count_promise(f, e);
+        }
+    }
 }
 
 /* ---- Requests for updates (7.3 to 7.5) --------------------------------------------------------------------------- */
@@ -116,6 +181,9 @@ void update_ask_left(struct failover *f, uint32_t xid) {
     f->requests.ask_pending = false;
     f->requests.asked = true;
     f->requests.asked_xid = xid;
+    f->requests.received = 0;
+    f->requests.began = f->now.mono;
+    f->requests.next_report = f->now.mono + REPORT_MS;
 }
 
 void update_done_received(struct failover *f, const struct failover_message *m) {
@@ -132,35 +200,50 @@ void update_done_received(struct failover *f, const struct failover_message *m) 
 }
 
 /* 5.16: "everything" is what was ever used; addresses without a record are the configured primary's on both sides. */
-static bool wanted_by(const struct entry *e, uint8_t request) {
-    return request == FAILOVER_UPDREQALL ? e->recorded : e->update_due;
+static bool is_wanted(struct failover *f, uint32_t index) {
+    if (f->requests.scanned_for == FAILOVER_UPDREQALL) {
+        return table_is_recorded(&f->table, index);
+    }
+    return table_has_entry(&f->table, index) && table_at(&f->table, index)->update_due;
 }
 
-void update_request_received(struct failover *f, const struct failover_message *m) {
+static void scan(struct failover *f) {
     struct requests *r = &f->requests;
-    /* 2.9: a second request before UPDDONE replaces the first, which is never answered. */
-    r->partner_asked = r->answering = true;
-    r->answer_xid = m->xid;
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        if (!wanted_by(e, m->type)) {
+    struct table *t = &f->table;
+    for (int n = 0; n < SCAN_MAX && r->scan < t->entry_count && t->updates[QUEUED].count < AHEAD_MAX; n++) {
+        uint32_t index = r->scan++;
+        if (!is_wanted(f, index)) {
             continue;
         }
+        struct entry *e = table_at(t, index);
         if (!e->requested) {
             e->requested = true;
             r->outstanding++;
         }
         if (e->update_xid == 0) {
-            table_queue(&f->table, e);
+            table_put_update(t, e, QUEUED);
         }
     }
-    core_log(f, FAILOVER_INFO, "the partner asks for %s: %u bindings",
-             m->type == FAILOVER_UPDREQ ? "updates" : "everything", r->outstanding);
-    if (r->outstanding == 0) {
-        r->answering = false;
-        struct failover_message done = {.type = FAILOVER_UPDDONE, .xid = m->xid};
-        peer_reply(f, &done, f->sequence);
+    if (r->scan == t->entry_count) {
+        r->scanning = false;
+        end_answer(f);
     }
+}
+
+void update_request_received(struct failover *f, const struct failover_message *m) {
+    struct requests *r = &f->requests;
+    const struct list *u = f->table.updates;
+    bool all = m->type == FAILOVER_UPDREQALL;
+    /* 2.9: a second request before UPDDONE replaces the first, which is never answered. */
+    r->partner_asked = r->answering = r->scanning = true;
+    r->answer_xid = m->xid;
+    r->scanned_for = m->type;
+    r->scan = r->answered = 0;
+    r->expected = all ? f->table.recorded : u[QUEUED].count + u[IN_FLIGHT].count + u[PARKED].count;
+    r->began = f->now.mono;
+    r->next_report = f->now.mono + REPORT_MS;
+    core_log(f, FAILOVER_INFO, "the partner asks for %s: %u bindings", all ? "everything" : "updates", r->expected);
+    scan(f);
 }
 
 uint32_t update_close(struct failover *f) {
@@ -169,24 +252,61 @@ uint32_t update_close(struct failover *f) {
         return r->outstanding;
     }
     r->closing = true;
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        if (e->update_due && !e->unwanted && !e->requested) {
-            e->requested = true;
-            r->outstanding++;
+    update_requeue(f);
+    for (int place = QUEUED; place <= IN_FLIGHT; place++) {
+        struct entry *e = table_first_update(&f->table, (enum update_place)place);
+        for (; e != NULL; e = table_next_update(&f->table, e)) {
+            if (e->update_due && !e->requested) {
+                e->requested = true;
+                r->outstanding++;
+            }
         }
     }
-    update_requeue(f);
+    core_reschedule_all(f);
     return r->outstanding;
+}
+
+/* ---- How far a transfer is --------------------------------------------------------------------------------------- */
+
+void update_progress(const struct failover *f, struct failover_transfer *t) {
+    const struct requests *r = &f->requests;
+    *t = (struct failover_transfer){.sending = r->answering, .receiving = r->asked};
+    t->bindings = r->answering ? r->answered : r->received;
+    t->seconds = (f->now.mono - r->began) / 1000;
+    if (!r->answering) {
+        return; /* the partner doesn't say how many there are */
+    }
+    t->expected = r->expected > r->answered ? r->expected : r->answered;
+    int64_t took = f->now.mono - r->began;
+    t->left = r->answered == 0 ? -1 : took * (int64_t)(t->expected - r->answered) / r->answered / 1000;
+}
+
+static void report(struct failover *f) {
+    struct requests *r = &f->requests;
+    if ((!r->answering && !r->asked) || f->now.mono < r->next_report) {
+        return;
+    }
+    r->next_report = f->now.mono + REPORT_MS;
+    struct failover_transfer t;
+    update_progress(f, &t);
+    if (t.sending) {
+        core_log(f, FAILOVER_INFO, "%llu of %llu bindings that the partner asked for are sent (%llu %%), %lld s to go",
+                 (unsigned long long)t.bindings, (unsigned long long)t.expected,
+                 (unsigned long long)(t.expected == 0 ? 100 : t.bindings * 100 / t.expected), (long long)t.left);
+    } else {
+        core_log(f, FAILOVER_INFO, "%llu bindings have come from the partner, in %lld s",
+                 (unsigned long long)t.bindings, (long long)t.seconds);
+    }
 }
 
 /* ---- Link up and down -------------------------------------------------------------------------------------------- */
 
 void update_requeue(struct failover *f) {
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        if (e->update_due && e->update_xid == 0 && !e->unwanted) {
-            table_queue(&f->table, e);
+    struct entry *next;
+    for (struct entry *e = table_first_update(&f->table, PARKED); e != NULL; e = next) {
+        next = table_next_update(&f->table, e);
+        if (!e->unwanted) {
+            table_put_update(&f->table, e, QUEUED);
         }
     }
 }
@@ -196,54 +316,64 @@ void update_tick(struct failover *f) {
         f->next_retry = INT64_MAX;
         update_requeue(f);
     }
+    if (f->requests.scanning) {
+        scan(f);
+    }
+    count_some_promises(f);
+    report(f);
 }
 
 int64_t update_deadline(const struct failover *f) {
-    return f->next_retry;
+    const struct requests *r = &f->requests;
+    int64_t deadline = f->next_retry;
+    if (r->scanning && f->table.updates[QUEUED].count < AHEAD_MAX) {
+        deadline = time_min(deadline, f->now.mono + 1); /* a pause for the clients */
+    }
+    if (may_count_promises(f)) {
+        deadline = time_min(deadline, f->now.mono + 1);
+    }
+    return r->answering || r->asked ? time_min(deadline, r->next_report) : deadline;
 }
 
 void update_link_up(struct failover *f) {
     f->requests = (struct requests){0};
     update_requeue(f);
-    for (uint32_t i = f->table.queue.head; i != NO_ENTRY; i = f->table.entries[i].queue_next) {
-        struct entry *e = &f->table.entries[i];
-        if (!e->state_sent) {
-            /* From here on it may have been sent, and a crash must not forget that. */
-            e->update_sent = true;
-            e->state_sent = true;
-            core_store_entry(f, e);
-        }
-    }
+    mark_sent(f);
 }
 
 /*
  * What was told to either side it may have promised, to a client that had ended its lease here too: its agreement to an
  * end before that is worth nothing any more. The MCLT from when it last served is its own to wait for, in RECOVER-WAIT.
+ *
+ * That is counted when a binding is next looked at, and of all others in portions.
  */
 void update_partner_forgot(struct failover *f) {
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        int64_t known = time_max(e->received, time_max(e->sent, e->acked));
-        int64_t promised = time_add(known, core_wait_mclt(f));
-        bool may_last = e->status != FAILOVER_FREE && e->update_sent;
-        if (may_last && promised > time_max(e->ends, f->now.wall)) {
-            core_change(f, e);
-            e->ends = promised;
-            core_changed(f, e, TELL_PARTNER);
-        }
-    }
+    f->table.generation++;
+    f->forgot_from = 0;
+    count_some_promises(f);
 }
 
+/* What was asked for on the link that is gone, and of what was sent on it everything. */
 void update_link_down(struct failover *f) {
+    bool requested = f->requests.outstanding > 0;
+    struct entry *e, *next;
     f->requests = (struct requests){0};
     f->next_retry = INT64_MAX;
-    for (uint32_t i = 0; i < f->table.entry_count; i++) {
-        struct entry *e = &f->table.entries[i];
-        e->requested = e->unwanted = false;
-        no_longer_in_flight(f, e);
-        table_unqueue(&f->table, e);
+    for (int place = IN_FLIGHT; place <= PARKED; place++) {
+        for (e = table_first_update(&f->table, (enum update_place)place); e != NULL; e = next) {
+            next = table_next_update(&f->table, e);
+            e->unwanted = false;
+            no_longer_in_flight(f, e);
+            table_put_update(&f->table, e, QUEUED);
+        }
     }
-    update_requeue(f);
+    for (e = requested ? table_first_update(&f->table, QUEUED) : NULL; e != NULL; e = next) {
+        next = table_next_update(&f->table, e);
+        e->requested = false;
+        if (!e->update_due) {
+            table_put_update(&f->table, e, NO_UPDATE);
+        }
+    }
     core_reschedule_all(f);
 }
 
@@ -259,8 +389,8 @@ static void rejected(struct failover *f, struct entry *e, const struct failover_
     core_log(f, FAILOVER_INFO, "the partner rejects the update of %s (%s): %s \"%.*s\"",
              address_text(m->assigned_ip_address).text, failover_binding_status_name(e->status),
              failover_reject_text(m->reject_reason), (int)said.length, said.length > 0 ? (const char *)said.data : "");
-    if (e->changed_in_flight) {
-        table_queue(&f->table, e);
+    if (e->update_due) {
+        table_put_update(&f->table, e, e->changed_in_flight ? QUEUED : PARKED);
     }
     e->unwanted = m->reject_reason == FAILOVER_REJECT_ILLEGAL_IP_ADDRESS;
     if (f->peer.partner_is_ours) {
@@ -278,6 +408,10 @@ static void forget_promise(const struct failover *f, struct entry *e) {
 
 static void accepted(struct failover *f, struct entry *e) {
     f->counters.updates_acked++;
+    bool told_again = !e->update_due && !e->changed_in_flight && e->acked == e->in_flight && !is_ended(e);
+    if (told_again) {
+        return; /* in an answer to UPDREQALL: there is nothing to write down */
+    }
     core_change(f, e);
     e->acked = e->in_flight;
     if (e->changed_in_flight) {
@@ -669,6 +803,7 @@ static struct refusal receive(struct failover *f, const struct failover_message 
         warn_of_stranger(f, m->assigned_ip_address);
         return (struct refusal){FAILOVER_REJECT_ILLEGAL_IP_ADDRESS, "unknown IP address"};
     }
+    update_count_promise(f, e);
     struct failover_client client;
     get_client(m, &client);
     if (e->update_xid != 0 && duel_is_ours(f, e, m)) {
@@ -708,5 +843,6 @@ void update_received(struct failover *f, const struct failover_message *m) {
     update.client_last_transaction_time = past(f, m->client_last_transaction_time);
     update.start_time_of_state = past(f, m->start_time_of_state);
     f->counters.updates_received++;
+    f->requests.received++;
     answer(f, &update, receive(f, &update));
 }

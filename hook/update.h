@@ -36,13 +36,18 @@ uint32_t update_close(struct failover *f);
 /* What was sent of this binding is out of date: its BNDACK won't count. */
 void update_forget(struct failover *f, struct entry *e);
 
-/* Sends again what one of ours has rejected, so that nothing stays different for ever. */
+/* How far the answer to a request is, ours or the partner's. */
+void update_progress(const struct failover *f, struct failover_transfer *transfer);
+
+/* Sends again what one of ours has rejected, so that nothing stays different for ever; and more of what is asked for. */
 void update_tick(struct failover *f);
 int64_t update_deadline(const struct failover *f);
 
 void update_link_up(struct failover *f);
 /* The partner has lost its database: what it may have promised is counted as promised. */
 void update_partner_forgot(struct failover *f);
+/* The same for one binding, where that is outstanding: to be called before its end is acted upon. */
+void update_count_promise(struct failover *f, struct entry *e);
 void update_link_down(struct failover *f);
 
 #ifdef __cplusplus

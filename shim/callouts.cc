@@ -23,19 +23,26 @@ struct QueryContext {
     bool flexible = false;          // there may be others, which only Kea knows
     bool refused = false;           // by a verdict: the client gets a DHCPNAK
     std::string why;
-    std::map<uint32_t, uint32_t> desired; // lifetime that Kea would have given, by address
-    std::set<SubnetID> exhausted;         // subnets without an own free address
+    uint32_t address = 0;         // the last one that Kea wanted to give ...
+    uint32_t desired = 0;         // ... and the lifetime that it would have given
+    std::set<SubnetID> exhausted; // subnets without an own free address
 };
 using QueryContextPtr = std::shared_ptr<QueryContext>;
 const char *const CONTEXT = "failover";
 
+QueryContextPtr newContext(CalloutHandle &handle) {
+    auto context = std::make_shared<QueryContext>();
+    handle.setContext(CONTEXT, context);
+    return context;
+}
+
+// An exception costs as much as all the rest of a callout, so who comes first makes a new one without looking.
 QueryContextPtr contextOf(CalloutHandle &handle) {
     QueryContextPtr context;
     try {
         handle.getContext(CONTEXT, context);
     } catch (const isc::hooks::NoSuchCalloutContext &) {
-        context = std::make_shared<QueryContext>();
-        handle.setContext(CONTEXT, context);
+        context = newContext(handle);
     }
     return context;
 }
@@ -55,9 +62,23 @@ bool undecided(const CalloutHandle &handle) {
     return handle.getStatus() == CalloutHandle::NEXT_STEP_CONTINUE;
 }
 
-failover_client clientOf(const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet) {
-    return toClient(query->getHWAddr(), subnet->getMatchClientId() ? clientIdOf(query) : ClientIdPtr());
+bool matchesClientId(const CoveredSubnet &covered, const ConstSubnet4Ptr &subnet) {
+    if (covered.matches_client_id < 0) {
+        covered.matches_client_id = subnet->getMatchClientId();
+    }
+    return covered.matches_client_id > 0;
 }
+
+// Who asks. Each look into Kea's options copies, so it is done once for a query.
+struct Asker {
+    Asker(const CoveredSubnet &covered, const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet)
+        : sent_id(clientIdOf(query)), id(matchesClientId(covered, subnet) ? sent_id : ClientIdPtr()),
+          client(toClient(query->getHWAddr(), id)) {
+    }
+    const ClientIdPtr sent_id;
+    const ClientIdPtr id; // null where the subnet doesn't match identifiers
+    const failover_client client;
+};
 
 // The address that a REQUEST is about: option 50, else ciaddr, as Kea has it. 0: neither.
 uint32_t requestedAddress(const Pkt4Ptr &query) {
@@ -75,30 +96,46 @@ void dropQuery(CalloutHandle &handle, const Pkt4Ptr &query, const char *why) {
 
 // ---- subnet4_select -------------------------------------------------------------------------------------------------
 
+bool mayGo(const CoveredSubnet &covered, const Lease4 &row) {
+    return row.expired() || covered.relationship->with([&](failover *core, failover_clock) {
+        return failover_is_on_disk(core, row.addr_.toUint32());
+    });
+}
+
 // Decision 3 of the design: Kea finds a client's row whatever its state, and a renewal can't be refused later. So each
-// row whose address the core would not give its client now goes before Kea looks for it.
-void removeUselessRows(const CoveredSubnet &covered, const Pkt4Ptr &query, const failover_client &client,
-                       const QueryContext &context) {
+// row whose address the core would not give its client now goes before Kea looks for it. False: one of these, or one
+// that Kea would remove for the address that the client requests (0: none), may not go yet.
+bool removeUselessRows(const CoveredSubnet &covered, const Pkt4Ptr &query, const Asker &asker,
+                       const QueryContext &context, uint32_t requested) {
     if (covered.relationship->with([](failover *core, failover_clock) { return failover_is_silent(core); })) {
-        return; // a client with a reservation outside the pools
+        return true; // a client with a reservation outside the pools
     }
-    ClientIdPtr id =
-        client.id_length > 0 ? clientIdOf(query) : ClientIdPtr(); // none where the subnet doesn't match them
-    for (const Lease4Ptr &row : rowsOf(query->getHWAddr(), id, covered.network)) {
-        failover_ask ask{};
-        failover_why why;
-        uint32_t lifetime;
-        ask.client = &client;
+    failover_ask ask{};
+    failover_why why;
+    uint32_t lifetime;
+    ask.client = &asker.client;
+    ask.xid = query->getTransid();
+    auto useful = [&](const Lease4Ptr &row) {
         ask.address = row->addr_.toUint32();
-        ask.xid = query->getTransid();
         ask.reserved = isReservedFor(context, ask.address);
-        bool may = covered.relationship->with(
+        return covered.relationship->with(
             [&](failover *core, failover_clock now) { return failover_may_have(core, &ask, now, &lifetime, &why); });
-        if (!may) {
+    };
+    bool all_may_go = true;
+    eachRowOf(query->getHWAddr(), asker.id, covered.network, [&](const Lease4Ptr &row) {
+        bool keep = useful(row);
+        bool goes = !keep || (requested != 0 && requested != ask.address);
+        if (goes && !mayGo(covered, *row)) {
+            all_may_go = false;
+        } else if (!keep) {
             removeRow(row);
         }
-    }
+        return keep;
+    });
+    return all_may_go;
 }
+
+const char *const NOT_ON_DISK = "the lease that the client gives up with this is not on disk yet";
 
 // An expired row of somebody else's must not be met by an allocation that is refused: Kea would count it twice.
 void removeExpiredRow(const CoveredSubnet &covered, uint32_t address) {
@@ -144,11 +181,10 @@ void beginWhereOwnIs(const CoveredSubnet &covered, CalloutHandle &handle, const 
 void onDiscover(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &query,
                 const ConstSubnet4Ptr &subnet, const QueryContext &context) {
     Relationship &relationship = *covered.relationship;
-    failover_client client = clientOf(query, subnet);
-    ClientIdPtr id = clientIdOf(query);
-    const std::vector<uint8_t> &key = id ? id->getClientId() : query->getHWAddr()->hwaddr_;
+    const Asker asker(covered, query, subnet);
+    const std::vector<uint8_t> &key = asker.sent_id ? asker.sent_id->getClientId() : query->getHWAddr()->hwaddr_;
     failover_discover discover{};
-    discover.client = &client;
+    discover.client = &asker.client;
     discover.balance_key = key.data();
     discover.balance_key_length = key.size();
     discover.secs = query->getSecs();
@@ -173,14 +209,16 @@ void onDiscover(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4P
         dropQuery(handle, query, why.text);
         return;
     }
-    removeUselessRows(covered, query, client, context);
-    if (context.reserved.empty()) {
+    if (!removeUselessRows(covered, query, asker, context, 0)) {
+        dropQuery(handle, query, NOT_ON_DISK);
+    } else if (context.reserved.empty()) {
         beginWhereOwnIs(covered, handle, query, subnet);
     }
 }
 
 // A client that Kea doesn't know and that asks for the address of its last start: Kea refuses it only where it is
-// authoritative. And an address in no pool makes Kea silent. SKIP, without a subnet, makes it refuse both.
+// authoritative. And an address in no pool makes Kea silent. SKIP, without a subnet, makes it refuse both, whatever rows
+// there are.
 bool keaWouldBeSilent(const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet, bool outside_pools) {
     bool init_reboot = !query->getOption(DHO_DHCP_SERVER_IDENTIFIER) && query->getOption(DHO_DHCP_REQUESTED_ADDRESS);
     return outside_pools || (init_reboot && !subnet->getAuthoritative());
@@ -189,10 +227,10 @@ bool keaWouldBeSilent(const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet, bool 
 void onRequest(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet,
                QueryContext &context) {
     Relationship &relationship = *covered.relationship;
-    failover_client client = clientOf(query, subnet);
+    const Asker asker(covered, query, subnet);
     failover_ask ask{};
     failover_why why;
-    ask.client = &client;
+    ask.client = &asker.client;
     ask.address = requestedAddress(query);
     if (ask.address == 0 && query->inClass("BOOTP") && !context.reserved.empty()) {
         ask.address = context.reserved.front(); // it asks for none
@@ -207,15 +245,18 @@ void onRequest(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Pt
         dropQuery(handle, query, why.text);
         return;
     }
-    removeUselessRows(covered, query, client, context);
+    bool all_may_go = removeUselessRows(covered, query, asker, context, ask.address);
     if (verdict == FAILOVER_GO_ON) {
+        if (!all_may_go) {
+            dropQuery(handle, query, NOT_ON_DISK);
+        }
         return;
     }
     removeExpiredRow(covered, ask.address);
     context.refused = true;
     context.why = why.text;
     LOG_INFO(logger, FAILOVER_QUERY_REFUSED).arg(query->getLabel()).arg(IOAddress(ask.address).toText()).arg(why.text);
-    if (keaWouldBeSilent(query, subnet, isOutsidePools(relationship, ask.address))) {
+    if (!all_may_go || keaWouldBeSilent(query, subnet, isOutsidePools(relationship, ask.address))) {
         handle.setStatus(CalloutHandle::NEXT_STEP_SKIP);
     }
 }
@@ -242,7 +283,7 @@ void subnetSelected(Service &service, CalloutHandle &handle) {
     if (covered == nullptr || !query->getHWAddr()) {
         return;
     }
-    QueryContextPtr context = contextOf(handle);
+    QueryContextPtr context = newContext(handle);
     if (covered->may_have_reservations) {
         context->reserved = reservationsFor(query, subnet);
         context->flexible = hasFlexibleIdentifiers();
@@ -284,7 +325,8 @@ bool mayHave(Relationship &relationship, const Lease4 &lease, const Pkt4Ptr &que
     ask.xid = query->getTransid();
     ask.desired = lease.valid_lft_;
     ask.reserved = isReservedFor(context, ask.address);
-    context.desired[ask.address] = ask.desired;
+    context.address = ask.address;
+    context.desired = ask.desired;
     return relationship.with(
         [&](failover *core, failover_clock now) { return failover_may_have(core, &ask, now, &lifetime, &why); });
 }
@@ -468,8 +510,7 @@ void bound(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &q
     ask.address = lease->addr_.toUint32();
     ask.xid = query->getTransid();
     ask.reserved = isReservedFor(context, ask.address);
-    auto desired = context.desired.find(ask.address);
-    ask.desired = desired == context.desired.end() ? lease->valid_lft_ : desired->second;
+    ask.desired = context.address == ask.address ? context.desired : lease->valid_lft_;
     bool kept = covered.relationship->with([&](failover *core, failover_clock now) {
         return failover_bound(core, &ask, lease->cltt_, lease->valid_lft_, now);
     });
@@ -490,7 +531,6 @@ void leasesCommitted(Service &service, CalloutHandle &handle) {
     handle.getArgument("query4", query);
     handle.getArgument("leases4", leases);
     handle.getArgument("deleted_leases4", deleted);
-    QueryContextPtr context = contextOf(handle);
     for (const Lease4Ptr &lease : *leases) {
         const CoveredSubnet *covered = service.covering(lease->subnet_id_);
         if (covered == nullptr) {
@@ -501,7 +541,7 @@ void leasesCommitted(Service &service, CalloutHandle &handle) {
                 failover_declined(core, lease->addr_.toUint32(), lease->cltt_ + int64_t(lease->valid_lft_), now);
             });
         } else {
-            bound(*covered, handle, query, lease, *context);
+            bound(*covered, handle, query, lease, *contextOf(handle));
         }
     }
     // A client that has moved to another address has not released the one before: its binding runs to its promised end.

@@ -193,6 +193,22 @@ ElementPtr pendingSteps(const failover_status &s) {
     return steps;
 }
 
+// What one server has asked the other for.
+ElementPtr transfer(const failover_transfer &t) {
+    ElementPtr map = Element::createMap();
+    map->set("direction", Element::create(t.sending ? "to-partner" : "from-partner"));
+    map->set("bindings", integer(int64_t(t.bindings)));
+    map->set("seconds", integer(t.seconds));
+    if (t.sending) {
+        map->set("expected", integer(int64_t(t.expected)));
+        map->set("percent", integer(t.expected == 0 ? 100 : int64_t(t.bindings * 100 / t.expected)));
+    }
+    if (t.sending && t.left >= 0) {
+        map->set("seconds-left", integer(t.left));
+    }
+    return map;
+}
+
 // What status-get says too.
 ElementPtr briefly(Relationship &relationship, const failover_status &s) {
     ElementPtr map = Element::createMap();
@@ -220,6 +236,9 @@ ElementPtr fully(Service &service, Relationship &relationship) {
     map->set("bindings", bindingCounts(s));
     map->set("updates-queued", integer(int64_t(s.updates_queued)));
     map->set("updates-unacked", integer(int64_t(s.updates_unacked)));
+    if (s.transfer.sending || s.transfer.receiving) {
+        map->set("transfer", transfer(s.transfer));
+    }
     map->set("pending", pendingSteps(s));
     map->set("counters", counters(s.counters));
     return map;
@@ -305,8 +324,10 @@ ElementPtr describe(Relationship &relationship, uint32_t address, const failover
     failover_why why;
     int64_t wait = 0;
     uint32_t subnet = 0;
+    bool on_disk = false;
     relationship.with([&](failover *core, failover_clock now) {
         failover_explain_binding(core, address, now, &why);
+        on_disk = failover_is_on_disk(core, address);
         wait = failover_binding_wait_over(core, address);
         subnet = failover_subnet_of(core, address);
     });
@@ -333,6 +354,7 @@ ElementPtr describe(Relationship &relationship, uint32_t address, const failover
     map->set("reserved", Element::create(b.reserved));
     map->set("extended", Element::create(extended));
     map->set("partner-knows", Element::create(!b.update_due));
+    map->set("on-disk", Element::create(on_disk));
     map->set("why", Element::create(std::string(why.text)));
     return map;
 }

@@ -5,6 +5,7 @@
 #include <dhcp/option.h>
 #include <dhcpsrv/cfg_hosts.h>
 #include <dhcpsrv/cfgmgr.h>
+#include <dhcpsrv/dhcpsrv_exceptions.h>
 #include <dhcpsrv/host_mgr.h>
 #include <dhcpsrv/lease_mgr_factory.h>
 #include <dhcpsrv/ncr_generator.h>
@@ -73,9 +74,8 @@ bool isHeldBy(const Lease4 &row, const failover_client &client) {
 
 // The partner has given the lease; a row of this client's that is newer was given here meanwhile and stays.
 // False: another thread has added or removed the row meanwhile.
-bool tryPut(const failover_lease &lease, SubnetID subnet, uint32_t lifetime) {
+bool tryPut(const failover_lease &lease, SubnetID subnet, uint32_t lifetime, const Lease4Ptr &existing) {
     LeaseMgr &leases = LeaseMgrFactory::instance();
-    Lease4Ptr existing = leases.getLease4(IOAddress(lease.address));
     if (!existing) {
         Lease4Ptr row(new Lease4(IOAddress(lease.address), hwaddrOf(lease.client), clientIdOf(lease.client), lifetime,
                                  lease.cltt, subnet));
@@ -110,40 +110,44 @@ bool tryPut(const failover_lease &lease, SubnetID subnet, uint32_t lifetime) {
     if (!same) {
         queueNCR(isc::dhcp_ddns::CHG_REMOVE, existing);
     }
-    countRemoved(*existing);
-    count(subnet, "assigned-addresses", 1);
+    bool counted = existing->state_ == Lease::STATE_DEFAULT && existing->subnet_id_ == subnet;
+    if (!counted) {
+        countRemoved(*existing);
+        count(subnet, "assigned-addresses", 1);
+    }
     return true;
 }
 
-void put(const failover_lease &lease, SubnetID subnet) {
+void put(const failover_lease &lease, SubnetID subnet, Lease4Ptr existing) {
     uint32_t lifetime = lifetimeOf(lease);
-    bool done = lifetime == 0;
+    bool done = lifetime == 0 || tryPut(lease, subnet, lifetime, existing);
     for (int attempts = 0; !done && attempts < 100; attempts++) {
-        done = tryPut(lease, subnet, lifetime);
+        existing = LeaseMgrFactory::instance().getLease4(IOAddress(lease.address));
+        done = tryPut(lease, subnet, lifetime, existing);
     }
     if (!done) {
         isc_throw(isc::Unexpected, "other threads change its row all the time");
     }
 }
 
-// Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest, and
-// of two that were given within a second the one that ends later.
-bool isNewer(const Lease4 &row, const failover_lease &lease) {
-    return row.cltt_ != lease.cltt ? row.cltt_ > lease.cltt : toLease(row).ends > lease.ends;
-}
-
+// Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest.
 void putLatest(const failover_lease &lease, SubnetID subnet, const std::set<SubnetID> &network) {
+    Lease4Ptr existing = LeaseMgrFactory::instance().getLease4(IOAddress(lease.address));
+    if (existing && existing->state_ == Lease::STATE_DEFAULT && isHeldBy(*existing, lease.client)) {
+        put(lease, subnet, existing); // so it is the one
+        return;
+    }
     Lease4Collection older;
     for (const Lease4Ptr &row : rowsOf(hwaddrOf(lease.client), clientIdOf(lease.client), network)) {
         if (row->addr_ == IOAddress(lease.address)) {
             continue;
         }
-        if (isNewer(*row, lease)) {
+        if (row->cltt_ > lease.cltt) {
             return;
         }
         older.push_back(row);
     }
-    put(lease, subnet);
+    put(lease, subnet, existing);
     for (const Lease4Ptr &row : older) {
         removeRow(row);
     }
@@ -234,6 +238,23 @@ Lease4Collection rowsOf(const HWAddrPtr &hwaddr, const ClientIdPtr &id, const st
         }
     }
     return rows;
+}
+
+void eachRowOf(const HWAddrPtr &hwaddr, const ClientIdPtr &id, const std::set<SubnetID> &subnets,
+               const std::function<bool(const Lease4Ptr &)> &keep) {
+    // Kea looks for a hardware address only where it has found nothing by identifier; which of several subnets matches
+    // identifiers is its own affair.
+    bool kept = false;
+    if (id && subnets.size() == 1) {
+        for (const Lease4Ptr &row : LeaseMgrFactory::instance().getLease4(*id)) {
+            kept = (subnets.count(row->subnet_id_) > 0 && keep(row)) || kept;
+        }
+    }
+    if (!kept) {
+        for (const Lease4Ptr &row : rowsOf(hwaddr, id, subnets)) {
+            keep(row);
+        }
+    }
 }
 
 // ---- Reservations ---------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #include <dhcp/pkt4.h>
 #include <dhcpsrv/lease.h>
 #include <dhcpsrv/srv_config.h>
+#include <functional>
 #include <set>
 #include <vector>
 
@@ -34,6 +35,10 @@ void applyChange(const failover_lease_change &change, isc::dhcp::SubnetID subnet
 // The rows of a client in these subnets, by identifier and by hardware address.
 isc::dhcp::Lease4Collection rowsOf(const isc::dhcp::HWAddrPtr &hwaddr, const isc::dhcp::ClientIdPtr &id,
                                    const std::set<isc::dhcp::SubnetID> &subnets);
+// Calls keep(row) for each row of a client that Kea would find. False: the row goes, and Kea would look further.
+void eachRowOf(const isc::dhcp::HWAddrPtr &hwaddr, const isc::dhcp::ClientIdPtr &id,
+               const std::set<isc::dhcp::SubnetID> &subnets,
+               const std::function<bool(const isc::dhcp::Lease4Ptr &)> &keep);
 
 // Can there be reservations in this subnet at all? Spares a query for each packet where there are none.
 bool mayHaveReservations(const isc::dhcp::SrvConfigPtr &config, const isc::dhcp::Subnet4Ptr &subnet);

@@ -7,6 +7,7 @@
 
 #include "kea_version.h"
 
+#include <atomic>
 #include <dhcpsrv/srv_config.h>
 #include <map>
 #include <memory>
@@ -74,6 +75,9 @@ struct CoveredSubnet {
     std::set<isc::dhcp::SubnetID> network; // itself and those of its shared network
     std::vector<uint32_t> network_ids;     // the same, for the core
     bool may_have_reservations = false;    // in any of them
+    // 1 or 0: does the subnet tell clients by their identifiers? -1: not asked yet. Kea looks through its networks and
+    // global parameters for that each time, and knows the new ones only when it is configured.
+    mutable std::atomic<int> matches_client_id{-1};
 };
 
 class Service {

@@ -16,6 +16,7 @@ run_packages=(kea-dhcp4-server kea-ctrl-agent kea-dhcp-ddns-server isc-dhcp-serv
 # What the fuzzers are built with, besides.
 fuzz_packages=(clang libclang-rt-dev)
 valgrind_packages=(valgrind)
+bench_packages=(kea-admin valgrind linux-perf strace)
 
 die() {
     echo "$0: $*" >&2

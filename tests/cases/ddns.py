@@ -127,7 +127,7 @@ class Dns:
         code = next(filter(None, unmet), NOERROR)
         for name, kind, class_, says in [reader.record() for _ in range(updates)]:
             if class_ == NONE and kind == A:
-                self.deletes.append((host, name, says, code == NOERROR))
+                self.deletes.append((host, name, says, code == NOERROR and (A, says) in self.zone.get(name, set())))
             if code == NOERROR:
                 self._update(name, kind, class_, says)
         return struct.pack("!6H", number, 0x8000 | flags & 0x7800 | code, 0, 0, 0, 0)

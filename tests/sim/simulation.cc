@@ -169,7 +169,8 @@ void Simulation::discover(size_t c, uint32_t xid, int tries) {
         if (!reaches(c, m)) {
             continue;
         }
-        bool owns = m.server->reservation(client.id) == 0 && m.server->own_free(world_->at(m)) > 0;
+        bool owns = m.server->reservation(client.id) == 0 && m.server->own_free(world_->at(m)) > 0 &&
+                    !m.server->waits_for_disk(client.id, world_->at(m));
         owners[size_t(m.index)] = owns;
         Lease offer = m.server->discover(client.id, uint16_t(tries * 4 * secs_step_[c]), xid, world_->at(m));
         world_->touch(m);

@@ -289,7 +289,7 @@ def check_states(link, ours):
         if said.speaker != ours:
             theirs = said.state
             continue
-        if first and said.state == "normal" and theirs != "normal":
+        if first and said.state == "normal" and theirs not in ("normal", "communications-interrupted"):
             yield f"11: {said}, the first state of a connection"
         first = False
         if theirs == "normal" and said.state in ("potential-conflict", "resolution-interrupted", "conflict-done"):

@@ -190,6 +190,21 @@ def let_go(*servers):
     wait_states("/".join(["normal"] * len(servers)), *servers)
 
 
+def wait_on_disk(server, lease):
+    """Until the server's disk has the lease: only then it lets Kea forget it for another answer to the client."""
+    wait_until(lambda: binding(server, lease.address)["on-disk"], 5, f"{server} has written {lease}")
+
+
+def wait_written(server, address, timeout=5):
+    """Until the server's disk has that its partner knows the lease, so that a kill doesn't make it forget that."""
+    number = int(ipaddress.IPv4Address(address))
+
+    def written():
+        with contextlib.closing(sqlite3.connect(os.path.join(server.host.path, DATABASE))) as database:
+            return database.execute("SELECT 1 FROM binding WHERE address = ? AND NOT update_due", (number,)).fetchone()
+    wait_until(written, timeout, f"{server} has written down that its partner knows {address}")
+
+
 @contextlib.contextmanager
 def locked(server):
     """Meanwhile the server can't write its failover database, as if the disk hung: what it does stays in its memory,

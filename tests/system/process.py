@@ -82,6 +82,7 @@ class Daemon:
         self.log = Log(os.path.join(host.path, f"{name}.log"))
         self.process = None
         self.paused = False
+        self.prefix = []        # a command that is to run the program, e.g. valgrind
 
     def __str__(self):
         return f"{self.name} on {self.host.name}"
@@ -101,7 +102,7 @@ class Daemon:
         settings = ["env"] + [f"{key}={value}" for key, value in (environment or {}).items()]
         with open(self.log.path, "ab") as log:
             # A session of its own, so that Ctrl-C at the terminal ends the tests but not the servers before them.
-            self.process = subprocess.Popen(enter + settings + arguments, stdin=subprocess.DEVNULL,
+            self.process = subprocess.Popen(enter + settings + self.prefix + arguments, stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
     def is_alive(self):

@@ -37,7 +37,7 @@ import pytest
 from client import Ack, Silence
 from conversation import IP_FLAGS, violations
 from hook import (DATABASE, addresses_of, binding, ends, force, locked, log_lines, near, owned, pending, roles, serve,
-                  states, status, wait_known, wait_quiet, wait_states, wait_time, wipe)
+                  states, status, wait_known, wait_quiet, wait_states, wait_time, wait_written, wipe)
 from load import Load
 from mixed import HOSTS, LEASE, MCLT, OTHER, SIZE, Mixed
 from packet import load_balance_bucket, mac_bytes
@@ -225,6 +225,7 @@ def test_we_are_killed_and_return(mixed):
     client = pair.bed.client(pair.role)
     lease = client.dora(pair.ours)
     pair.wait_known_by_both(lease)
+    wait_written(pair.ours, lease.address)
     pair.ours.kill9()
     pair.theirs.wait_state("communications-interrupted")
     renewed = client.renew(lease, pair.theirs)

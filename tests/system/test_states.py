@@ -8,7 +8,7 @@ import pytest
 from client import Ack, Nak, Silence
 from hook import (addresses_of, binding, force, held_down, in_conflict, is_free, let_go, locked, log_lines, lose, near,
                   normal_pair, owned, pair_config, pending, roles, serve, small, states, status, wait_free, wait_known,
-                  wait_quiet, wait_same_view, wait_states, wait_time, wipe)
+                  wait_on_disk, wait_quiet, wait_same_view, wait_states, wait_time, wipe)
 from kea import subnet
 from process import wait_until
 
@@ -57,6 +57,7 @@ def assert_silent(server, client, lease, newcomer, renews=False):
 
 def assert_moves(client, server, lease):
     """The client is refused its address, and gets another one of the server's own for the MCLT; that lease."""
+    wait_on_disk(server, lease)
     assert isinstance(client.renew(lease, server), Nak)
     mine = owned(server, POOL)
     other = serve(client, server)
@@ -264,6 +265,7 @@ def test_interrupted_replace_extends_once_what_is_left_plus_the_mclt(bed, librar
 
     again = client.repeat(extended)
     assert isinstance(again, Ack) and again.ends == pytest.approx(extended.ends, abs=1.5), "a retransmission"
+    wait_on_disk(primary, lease)
     for refused in (client.renew(lease, primary), client.rebind(lease, to=primary),
                     client.init_reboot(lease.address, to=primary), client.renew(lease, primary)):
         assert isinstance(refused, Nak), "every later renewal is refused"

@@ -10,7 +10,7 @@ import packet
 from client import Ack, Nak, Silence
 from compare import address_range
 from hook import (addresses_of, binding, ends, force, held_down, let_go, log_lines, normal_pair, owned, pool, small,
-                  status, wait_quiet, wait_same_view, wait_states)
+                  status, wait_on_disk, wait_quiet, wait_same_view, wait_states)
 from kea import kea_hook, subnet
 from packet import Datagram, Message
 from partner import ACTIVE, BACKUP, RELEASED, scripted_primary, update
@@ -278,6 +278,7 @@ def test_cached_renewal_while_interrupted(bed, library):
     assert isinstance(answer, Ack) and near(answer.lifetime, MCLT)
     assert not binding(primary, lease.address)["extended"]
     new = late.dora(server=primary)
+    wait_on_disk(primary, new)
     assert isinstance(late.renew(new), Nak), "given during the interruption: its renewals are refused"
     assert new.address not in primary.leases()
 
@@ -384,6 +385,7 @@ def test_statistics_right_after_a_refused_renewal(bed, library, threads):
     wait_quiet(*pair)
     held_down(*pair)
     assert isinstance(client.renew(lease), Ack) and counters(primary) == (1, 0)
+    wait_on_disk(primary, lease)
     for _ in range(3):
         assert isinstance(client.renew(lease), Nak)
         assert counters(primary) == (0, 0) and not primary.leases()
@@ -418,7 +420,8 @@ def test_statistics_of_a_declined_address(bed, library):
         assert [offer.address != lease.address for offer in other.discover(hint=lease.address, secs=10, to=server)] == [
             True]
         assert isinstance(other.init_reboot(lease.address, to=server), Nak)
-    wait_until(lambda: binding(secondary, lease.address)["binding-state"] == "FREE", 10, "the probation is over")
+    wait_until(lambda: binding(secondary, lease.address)["binding-state"] == "FREE", 15,
+               "the probation is over, and the lease of before")
     assert time.time() >= declined + 2
     wait_counters((0, 0), *pair)
     for server in pair:
@@ -588,7 +591,9 @@ def test_client_moves_to_the_other_subnet_and_keeps_one_row(bed, library):
     assert lease.address.startswith("10.64.")
     wait_quiet(*pair)
     held_down(*pair)
-    assert isinstance(client.renew(lease), Ack) and isinstance(client.renew(lease), Nak)
+    assert isinstance(client.renew(lease), Ack)
+    wait_on_disk(primary, lease)
+    assert isinstance(client.renew(lease), Nak)
     other = client.dora(server=primary)
     assert other.address.startswith("10.65."), "the only own address of the first subnet is still promised"
     assert list(primary.leases()) == [other.address]

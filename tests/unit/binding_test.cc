@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <gtest/gtest.h>
 #include <list>
 #include <map>
@@ -52,12 +53,12 @@ public:
     std::vector<uint32_t> free_list(failover_owner owner, size_t pool = 0) {
         const list &l = t.pools[pool].free[owner];
         std::vector<uint32_t> forward, backward;
-        for (uint32_t i = l.head; i != NO_ENTRY; i = t.entries[i].list_next) {
-            EXPECT_TRUE(t.entries[i].listed);
-            forward.push_back(number(&t.entries[i]));
+        for (uint32_t i = l.head; i != NO_ENTRY; i = t.slots[i].list_next) {
+            EXPECT_TRUE(table_at(&t, i)->listed);
+            forward.push_back(number(table_at(&t, i)));
         }
-        for (uint32_t i = l.tail; i != NO_ENTRY; i = t.entries[i].list_previous) {
-            backward.push_back(number(&t.entries[i]));
+        for (uint32_t i = l.tail; i != NO_ENTRY; i = t.slots[i].list_previous) {
+            backward.push_back(number(table_at(&t, i)));
         }
         std::reverse(backward.begin(), backward.end());
         EXPECT_EQ(forward, backward);
@@ -66,16 +67,16 @@ public:
     }
     std::vector<uint32_t> queue() {
         std::vector<uint32_t> forward, backward;
-        for (uint32_t i = t.queue.head; i != NO_ENTRY; i = t.entries[i].queue_next) {
-            EXPECT_TRUE(t.entries[i].queued);
-            forward.push_back(number(&t.entries[i]));
+        for (uint32_t i = t.updates[QUEUED].head; i != NO_ENTRY; i = table_record(&t, i)->queue_next) {
+            EXPECT_TRUE(table_record(&t, i)->place == QUEUED);
+            forward.push_back(number(table_record(&t, i)));
         }
-        for (uint32_t i = t.queue.tail; i != NO_ENTRY; i = t.entries[i].queue_previous) {
-            backward.push_back(number(&t.entries[i]));
+        for (uint32_t i = t.updates[QUEUED].tail; i != NO_ENTRY; i = table_record(&t, i)->queue_previous) {
+            backward.push_back(number(table_record(&t, i)));
         }
         std::reverse(backward.begin(), backward.end());
         EXPECT_EQ(forward, backward);
-        EXPECT_EQ(t.queue.count, forward.size());
+        EXPECT_EQ(t.updates[QUEUED].count, forward.size());
         return forward;
     }
 
@@ -397,31 +398,31 @@ TEST(Binding, AllAddressesMayBeDueAtOnce) {
 TEST(Binding, UpdatesLeaveInTheOrderInWhichTheyCame) {
     Table table(5);
     for (uint32_t n : {3u, 1u, 4u}) {
-        table_queue(&table.t, &table.at(n));
+        table_put_update(&table.t, &table.at(n), QUEUED);
     }
     EXPECT_EQ((Numbers{3, 1, 4}), table.queue());
-    table_queue(&table.t, &table.at(3));
+    table_put_update(&table.t, &table.at(3), QUEUED);
     EXPECT_EQ((Numbers{3, 1, 4}), table.queue()) << "a second update of one address joins the first";
 }
 
 TEST(Binding, UpdatesCanBeTakenOutAnywhere) {
     Table table(5);
     for (uint32_t n = 0; n < 5; n++) {
-        table_queue(&table.t, &table.at(n));
+        table_put_update(&table.t, &table.at(n), QUEUED);
     }
-    table_unqueue(&table.t, &table.at(2));
+    table_put_update(&table.t, &table.at(2), NO_UPDATE);
     EXPECT_EQ((Numbers{0, 1, 3, 4}), table.queue());
-    table_unqueue(&table.t, &table.at(0));
-    table_unqueue(&table.t, &table.at(4));
+    table_put_update(&table.t, &table.at(0), NO_UPDATE);
+    table_put_update(&table.t, &table.at(4), NO_UPDATE);
     EXPECT_EQ((Numbers{1, 3}), table.queue());
-    table_unqueue(&table.t, &table.at(2));
+    table_put_update(&table.t, &table.at(2), NO_UPDATE);
     EXPECT_EQ((Numbers{1, 3}), table.queue()) << "what isn't queued can't be taken out";
-    table_queue(&table.t, &table.at(2));
-    table_unqueue(&table.t, &table.at(1));
-    table_unqueue(&table.t, &table.at(3));
-    table_unqueue(&table.t, &table.at(2));
+    table_put_update(&table.t, &table.at(2), QUEUED);
+    table_put_update(&table.t, &table.at(1), NO_UPDATE);
+    table_put_update(&table.t, &table.at(3), NO_UPDATE);
+    table_put_update(&table.t, &table.at(2), NO_UPDATE);
     EXPECT_TRUE(table.queue().empty());
-    table_queue(&table.t, &table.at(4));
+    table_put_update(&table.t, &table.at(4), QUEUED);
     EXPECT_EQ((Numbers{4}), table.queue());
 }
 
@@ -557,9 +558,111 @@ TEST(Binding, AnEntryIsHandedOutWithAllItsFields) {
     EXPECT_TRUE(b.update_sent && b.granted_here && b.reserved);
 }
 
+// ---- Plain addresses --------------------------------------------------------------------------------------------------
+
+TEST(Binding, APlainAddressGivesItsEntryUpAndLosesNothing) {
+    Table table(10, FAILOVER_PARTNERS);
+    const uint32_t unused = table.t.unused.count;
+    entry &e = table.at(4);
+    table.change(e, [](entry &x) {
+        x.starts = x.sent = x.acked = NOW;
+        x.recorded = x.update_sent = x.state_sent = true;
+    });
+    failover_binding before, after;
+    entry_get(&table.t, &e, &before);
+    table_fold(&table.t, 0);
+    EXPECT_EQ(unused, table.t.unused.count);
+    EXPECT_FALSE(table_has_entry(&table.t, 4));
+    EXPECT_TRUE(table_is_recorded(&table.t, 4));
+    EXPECT_EQ(NOW, table_starts(&table.t, 4));
+    EXPECT_EQ((Numbers{0, 1, 2, 3, 5, 6, 7, 8, 9, 4}), table.free_list(FAILOVER_PARTNERS));
+    entry_get(&table.t, &table.at(4), &after);
+    EXPECT_EQ(0, memcmp(&before, &after, sizeof(before)));
+}
+
+TEST(Binding, AnAddressWithAStoryKeepsItsEntry) {
+    Table table(20);
+    std::vector<std::function<void(entry &)>> stories = {
+        [](entry &e) { e.status = FAILOVER_ACTIVE; },
+        [](entry &e) { e.ends = NOW + 60; },
+        [](entry &e) { e.cltt = NOW; },
+        [](entry &e) { e.sent = 5; },
+        [](entry &e) { e.received = 5; },
+        [](entry &e) { e.starts = int64_t(UINT32_MAX) + 1; },
+        [](entry &e) { e.update_due = true; },
+        [](entry &e) { e.requested = true; },
+        [](entry &e) { e.extended_epoch = 1; },
+        [&](entry &e) { table_put_update(&table.t, &e, QUEUED); },
+        [&](entry &e) { table_schedule(&table.t, &e, NOW); },
+        [](entry &e) {
+            failover_client client{};
+            client.hardware_length = 7;
+            entry_set_client(&e, &client);
+        },
+    };
+    for (uint32_t i = 0; i < stories.size(); i++) {
+        table.change(table.at(i), stories[i]);
+    }
+    table.at(15); // only looked at
+    table_fold(&table.t, 0);
+    for (uint32_t i = 0; i < stories.size(); i++) {
+        EXPECT_TRUE(table_has_entry(&table.t, i)) << i;
+    }
+    EXPECT_FALSE(table_has_entry(&table.t, 15));
+    table_put_update(&table.t, &table.at(9), NO_UPDATE);
+    table_schedule(&table.t, &table.at(10), INT64_MAX);
+    table_fold(&table.t, 0);
+    EXPECT_FALSE(table_has_entry(&table.t, 9)) << "its update is done";
+    EXPECT_FALSE(table_has_entry(&table.t, 10)) << "nothing is due any more";
+}
+
+TEST(Binding, AnEntryWaitsForItsRecordOnDisk) {
+    Table table(3);
+    table.at(1).stored = 7;
+    table_fold(&table.t, 6);
+    EXPECT_TRUE(table_has_entry(&table.t, 1));
+    table_fold(&table.t, 7);
+    EXPECT_FALSE(table_has_entry(&table.t, 1));
+}
+
+TEST(Binding, NobodysAddressesAreTakenAllAtOnce) {
+    for (failover_owner owner : {FAILOVER_MINE, FAILOVER_PARTNERS}) {
+        Table table(6, FAILOVER_NOBODY);
+        table.change(table.at(1), [](entry &e) { e.status = FAILOVER_ACTIVE; });
+        table.change(table.at(2), [](entry &e) { e.reserved = true; });
+        table.change(table.at(3), [&](entry &e) { e.owner = uint8_t(owner); });
+        table.change(table.at(4), [](entry &e) { e.ends = NOW + 60; });
+        table_take_nobodys(&table.t, owner);
+        EXPECT_EQ((Numbers{3, 0, 5}), table.free_list(owner));
+        EXPECT_EQ(Numbers{}, table.free_list(FAILOVER_NOBODY));
+        EXPECT_EQ(4u, table.t.pools[0].free_count[owner]);
+        EXPECT_EQ(0u, table.t.pools[0].free_count[FAILOVER_NOBODY]);
+        EXPECT_EQ(owner == FAILOVER_MINE ? 5u : 0u, table.t.by_status[FAILOVER_FREE]);
+        EXPECT_EQ(owner == FAILOVER_MINE ? 0u : 5u, table.t.by_status[FAILOVER_BACKUP]);
+        for (uint32_t i = 0; i < 6; i++) {
+            EXPECT_EQ(owner, table.at(i).owner) << i;
+        }
+    }
+}
+
+TEST(Binding, EntriesComeAndGoAndAreUsedAgain) {
+    Table table(5000);
+    for (int round = 0; round < 3; round++) {
+        for (uint32_t i = 0; i < 5000; i++) {
+            table.at(i);
+        }
+        EXPECT_GE(table.t.record_count, 5000u);
+        EXPECT_LE(table.t.record_count, 5000u + 512);
+        table_fold(&table.t, 0);
+        EXPECT_EQ(table.t.record_count, table.t.unused.count);
+    }
+    EXPECT_EQ(5000u, table.free_list(FAILOVER_MINE).size());
+}
+
 // ---- Size -----------------------------------------------------------------------------------------------------------
 
-TEST(Binding, AnEntryWithoutAClientTakes128Bytes) {
+TEST(Binding, APlainAddressTakes16BytesAndAnEntryWithoutAClient128) {
+    EXPECT_LE(sizeof(slot), 16u);
     EXPECT_LE(sizeof(entry), 128u);
 }
 
@@ -585,8 +688,8 @@ TEST(Binding, AMillionAddressesAreBuiltAndFoundQuickly) {
         }
     }
     for (uint32_t i = 0; i < MILLION; i++) {
-        table_schedule(&table.t, &table.t.entries[i], int64_t(random() % 100000));
-        table_queue(&table.t, &table.t.entries[i]);
+        table_schedule(&table.t, table_at(&table.t, i), int64_t(random() % 100000));
+        table_put_update(&table.t, table_at(&table.t, i), QUEUED);
     }
     int64_t last = 0;
     for (uint32_t i = 0; i < MILLION; i++) {
@@ -595,7 +698,7 @@ TEST(Binding, AMillionAddressesAreBuiltAndFoundQuickly) {
         last = e->when;
         table_schedule(&table.t, e, INT64_MAX);
     }
-    EXPECT_EQ(MILLION, table.t.queue.count);
+    EXPECT_EQ(MILLION, table.t.updates[QUEUED].count);
     std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     EXPECT_LT(seconds.count(), 30) << "generous, for sanitizers and slow machines";
 }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <sqlite3.h>
 #include <thread>
 #include <util/multi_threading_mgr.h>
 
@@ -91,6 +92,9 @@ protected:
     // As if another thread, or the partner, had taken the address meanwhile.
     void takeAway(uint32_t address) {
         dc1().with([&](failover *core, failover_clock now) { failover_declined(core, address, now.wall + 1000, now); });
+    }
+    bool isOnDisk(uint32_t address) {
+        return dc1().with([&](failover *core, failover_clock) { return failover_is_on_disk(core, address); });
     }
     void coverOnlySubnetOne() {
         makeSubnet();
@@ -303,6 +307,22 @@ TEST_F(Callouts, RowThatMayNotBeExtendedGoesWithItsCount) {
     EXPECT_FALSE(row(FIRST));
     EXPECT_EQ(0, assigned());
     EXPECT_EQ(FAILOVER_ACTIVE, known(FIRST).status) << "the promise stands";
+}
+
+TEST_F(Callouts, RowThatIsOnNoDiskOfOursStaysAndItsClientWaits) {
+    startNormal();
+    settle();
+    sqlite3 *other = nullptr;
+    ASSERT_EQ(SQLITE_OK, sqlite3_open(database().c_str(), &other));
+    ASSERT_EQ(SQLITE_OK, sqlite3_exec(other, "BEGIN EXCLUSIVE", nullptr, nullptr, nullptr)); // as if the disk hung
+    ASSERT_EQ(Answer::ACK, serve(selecting(client(1), MINE)).kind);
+    EXPECT_EQ(DROP, selected(selecting(client(1), MINE + 1))) << "Kea would remove the row for the other address";
+    EXPECT_TRUE(row(MINE));
+    EXPECT_EQ(CONTINUE, selected(renewing(client(1), MINE)));
+    sqlite3_exec(other, "ROLLBACK", nullptr, nullptr, nullptr);
+    sqlite3_close(other);
+    until([&] { return isOnDisk(MINE); });
+    EXPECT_EQ(CONTINUE, selected(selecting(client(1), MINE + 1)));
 }
 
 TEST_F(Callouts, UselessRowIsFoundByIdentifierUnderOtherHardware) {
@@ -1099,6 +1119,7 @@ TEST_F(Callouts, SecondRenewalOfAnInterruptionIsRefused) {
     lease(client(1), FIRST);
     start();
     EXPECT_EQ(Answer::ACK, serve(renewing(client(1), FIRST)).kind);
+    until([&] { return isOnDisk(FIRST); });
     EXPECT_EQ(Answer::NAK, serve(renewing(client(1), FIRST)).kind);
     EXPECT_EQ(0, assigned());
 }

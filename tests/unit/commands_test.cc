@@ -517,6 +517,7 @@ TEST_F(Commands, BindingOfALease) {
     EXPECT_FALSE(given("received-potential-expiration")) << "a time that isn't";
     EXPECT_FALSE(given("extended")->boolValue());
     EXPECT_TRUE(given("partner-knows")->boolValue());
+    EXPECT_TRUE(given("on-disk")->boolValue());
     EXPECT_PRED2(contains, word("why"), "its client would get it");
 }
 

@@ -4,6 +4,7 @@
 // when.
 #include "core.h"
 #include "partner.h"
+#include "state.h"
 
 using namespace failover_test;
 
@@ -1098,6 +1099,20 @@ TEST_F(VendorRecord, TheRolesOfAConnectionAreThoseAtItsBeginning) {
     disconnect(link);
     link_up();
     EXPECT_FALSE(x->core()->peer.wire_primary);
+}
+
+TEST_F(VendorRecord, TheRolesOfAConnectionAreThoseThatBothHaveTold) {
+    ours = true;
+    make_known(FAILOVER_PRIMARY, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+    x->record_->acting_primary = acting_primary = FAILOVER_SECONDARY;
+    x->record_->acting_since = acting_since = now.wall - 100;
+    start();
+    int id = connect(true);
+    take(FAILOVER_CONNECT, id);
+    state_act_as_primary(x->core()); // as a forced partner-down does
+    send(id, connectack_message());
+    EXPECT_FALSE(x->core()->peer.wire_primary) << "the partner has read the CONNECT of before";
+    EXPECT_EQ(FAILOVER_PRIMARY, acting());
 }
 
 TEST_F(VendorRecord, TheWireRoleTowardsADhcpdIsTheConfiguredOne) {

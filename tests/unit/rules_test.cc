@@ -913,6 +913,17 @@ TEST_F(TheRules, Rule12TheDatabaseSaysOnceThatItCantBeWritten) {
     EXPECT_TRUE(x->logged("written again"));
 }
 
+TEST_F(TheRules, Rule12TheRowOfALeaseStaysUntilTheLeaseIsOnDisk) {
+    in_state(CI);
+    x->disk_works_ = false;
+    ASSERT_EQ(60u, bind(one, OWN));
+    EXPECT_FALSE(failover_is_on_disk(x->core(), OWN)) << "after a kill nobody else would know of it";
+    EXPECT_TRUE(failover_is_on_disk(x->core(), OWN + 1));
+    x->disk_works_ = true;
+    run();
+    EXPECT_TRUE(failover_is_on_disk(x->core(), OWN));
+}
+
 class Adopt : public TheRules {
 protected:
     // The next start of a server in CI finds this row in Kea's database, and what it has itself in bindings_.
@@ -1000,6 +1011,13 @@ TEST_F(Adopt, Rule12ALeaseThatHasEndedMeanwhileDoesNotCount) {
     go();
     EXPECT_EQ(FAILOVER_FREE, x->binding(OWN).status);
     EXPECT_EQ(0u, x->rows_.count(OWN));
+}
+
+TEST_F(Adopt, Rule12ARowThatIsOverGoesWithItsBinding) {
+    begin({lease(OWN, one, -60)});
+    row(one, -50, -1); // the renewal was on no disk of ours
+    go();
+    EXPECT_EQ(now.wall - 60, x->binding(OWN).cltt);
 }
 
 TEST_F(Adopt, Rule12ALeaseThatWentOnAfterItsEndKeepsItsPast) {

@@ -208,7 +208,9 @@ public:
             lease.address = address;
             return true;
         };
-        remove_useless_rows(client, xid, now);
+        if (!remove_useless_rows(client, 0, xid, now)) {
+            return lease;
+        }
         if (uint32_t reserved = reservation(client); reserved != 0) {
             EXPECT_TRUE(offer(reserved)) << why.text;
             return lease;
@@ -239,9 +241,12 @@ public:
         if (verdict == FAILOVER_SILENCE) {
             return lease;
         }
-        remove_useless_rows(client, xid, now);
+        bool all_may_go = remove_useless_rows(client, address, xid, now);
         if (verdict == FAILOVER_REFUSE) {
             lease.kind = Lease::NAK;
+            return lease;
+        }
+        if (!all_may_go) {
             return lease;
         }
         EXPECT_TRUE(failover_may_have(core_, &a, now, &lease.lifetime, &why)) << why.text;
@@ -277,16 +282,33 @@ public:
         auto row = rows_.find(address);
         return row != rows_.end() && failover_same_client(&row->second.client, &client);
     }
-    // Decision 3 of the design.
-    void remove_useless_rows(const failover_client &client, uint32_t xid, failover_clock now) {
+    // Decision 3 of the design. False: a row that the client's request ends may not go yet.
+    bool remove_useless_rows(const failover_client &client, uint32_t requested, uint32_t xid, failover_clock now) {
+        bool all_may_go = true;
         for (auto row = rows_.begin(); row != rows_.end();) {
-            failover_ask a = ask(client, row->first, xid);
-            uint32_t lifetime;
-            failover_why why;
-            bool useless = failover_same_client(&row->second.client, &client) &&
-                           !failover_may_have(core_, &a, now, &lifetime, &why);
-            row = useless ? rows_.erase(row) : std::next(row);
+            auto next = std::next(row);
+            if (failover_same_client(&row->second.client, &client)) {
+                failover_ask a = ask(client, row->first, xid);
+                uint32_t lifetime;
+                failover_why why;
+                bool useful = failover_may_have(core_, &a, now, &lifetime, &why);
+                bool goes = !useful || (requested != 0 && requested != row->first);
+                if (goes && row->second.ends > now.wall && !failover_is_on_disk(core_, row->first)) {
+                    all_may_go = false;
+                } else if (!useful) {
+                    rows_.erase(row);
+                }
+            }
+            row = next;
         }
+        return all_may_go;
+    }
+    // It has a lease that is not on disk yet.
+    bool waits_for_disk(const failover_client &client, failover_clock now) {
+        return std::any_of(rows_.begin(), rows_.end(), [&](auto &row) {
+            return failover_same_client(&row.second.client, &client) && row.second.ends > now.wall &&
+                   !failover_is_on_disk(core_, row.first);
+        });
     }
     // The address that is reserved for a client; 0: none.
     uint32_t reservation(const failover_client &client) const {
