@@ -132,8 +132,10 @@ int run_small_world(const Options &options) {
             for (const std::string &failure : found.failures) {
                 printf("%s\n", failure.c_str());
             }
-            printf("%s: %s\n", start.name.c_str(), found.text().c_str());
-            fflush(stdout);
+            if (!options.start.empty() || !found.failures.empty()) {
+                printf("%s: %s\n", start.name.c_str(), found.text().c_str());
+                fflush(stdout);
+            }
             all.add(found);
         }
     });

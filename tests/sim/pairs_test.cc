@@ -50,7 +50,7 @@ const struct {
 class TwoRecords {
 public:
     TwoRecords(failover_interrupted_leases policy, std::array<failover_state, 2> states)
-        : start_{"", {}, policy, false, false}, world(start_) {
+        : start_{"", {}, policy, false, false, 0}, world(start_) {
         for (Machine &m : world.machines()) {
             give_record(m, states[size_t(m.index)], states[size_t(1 - m.index)]);
         }

@@ -68,7 +68,7 @@ struct Start {
     bool partner_down_full;
     // With COMMIT, DELIVER and SETTLE as events, or with all that can go on going on after each event.
     bool step_by_step;
-    int shallower = 2; // than the deepest exploration
+    int shallower; // than the deepest exploration
 };
 const std::vector<Start> &starts();
 inline void PrintTo(const Start &start, std::ostream *out) {
