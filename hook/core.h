@@ -60,9 +60,10 @@ struct peer {
     uint32_t partner_receive_timer; /* seconds */
     uint32_t partner_max_unacked;
     bool partner_is_ours;
-    bool partner_has_no_record;
-    bool wire_primary;    /* this server's acting role as agreed on this link */
-    struct outgoing *out; /* ring */
+    bool partner_has_no_record; /* and hasn't served since it has none */
+    bool partner_forgot;        /* it doesn't know yet what it has promised before */
+    bool wire_primary;          /* this server's acting role as agreed on this link */
+    struct outgoing *out;       /* ring */
     size_t out_head, out_count, out_size;
     bool skew_warned;
     bool strangers_warned;           /* on this link: it has addresses that this server hasn't */

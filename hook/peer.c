@@ -31,6 +31,7 @@ static const char vendor_class[] = "kea-failover-1";
  */
 #define VENDOR_RECORD_SIZE    11
 #define VENDOR_FLAG_NO_RECORD 0x01
+#define VENDOR_FLAG_FORGOT    0x02 /* whether or not it was made to serve since then */
 
 static void link_down(struct failover *f, const char *why);
 
@@ -124,12 +125,13 @@ static void put_vendor_record(const struct failover *f, uint8_t out[VENDOR_RECOR
     out[0] = 1;
     out[1] = (uint8_t)f->record.acting_primary;
     out[2] = has_no_record(f) ? VENDOR_FLAG_NO_RECORD : 0;
+    out[2] |= f->record.default_owner == FAILOVER_NOBODY ? VENDOR_FLAG_FORGOT : 0;
     for (int i = 0; i < 8; i++) {
         out[3 + i] = (uint8_t)((uint64_t)f->record.acting_since >> (56 - 8 * i));
     }
 }
 
-static bool get_vendor_record(struct failover_bytes record, struct acting *acting, bool *has_no_record) {
+static bool get_vendor_record(struct failover_bytes record, struct acting *acting, uint8_t *flags) {
     if (record.length != VENDOR_RECORD_SIZE || record.data[0] != 1 ||
         (record.data[1] != FAILOVER_PRIMARY && record.data[1] != FAILOVER_SECONDARY)) {
         return false;
@@ -139,7 +141,7 @@ static bool get_vendor_record(struct failover_bytes record, struct acting *actin
         since = since << 8 | record.data[3 + i];
     }
     *acting = (struct acting){(enum failover_role)record.data[1], (int64_t)since};
-    *has_no_record = (record.data[2] & VENDOR_FLAG_NO_RECORD) != 0;
+    *flags = record.data[2];
     return true;
 }
 
@@ -157,9 +159,12 @@ static struct acting later_of(struct acting ours, struct acting theirs) {
 
 static void take_vendor_record(struct failover *f, struct failover_bytes record) {
     struct acting theirs;
-    if (!get_vendor_record(record, &theirs, &f->peer.partner_has_no_record)) {
+    uint8_t flags;
+    if (!get_vendor_record(record, &theirs, &flags)) {
         return;
     }
+    f->peer.partner_has_no_record = (flags & VENDOR_FLAG_NO_RECORD) != 0;
+    f->peer.partner_forgot = (flags & (VENDOR_FLAG_NO_RECORD | VENDOR_FLAG_FORGOT)) != 0;
     struct acting later = later_of(acting(f), theirs);
     if (later.since == f->record.acting_since && later.primary == f->record.acting_primary) {
         return;
@@ -173,7 +178,7 @@ static void take_vendor_record(struct failover *f, struct failover_bytes record)
 /* The roles of a connection: of what both have told at its beginning, though one of them may know better meanwhile. */
 static enum failover_role agreed_primary(const struct connection *c, const struct failover_message *m) {
     struct acting theirs;
-    bool ignored;
+    uint8_t ignored;
     bool told = get_vendor_record(m->vendor_specific_options, &theirs, &ignored);
     return told ? later_of(c->told, theirs).primary : c->told.primary;
 }
@@ -299,7 +304,7 @@ static void learn_partner(struct failover *f, const struct connection *c, const 
     p->partner_max_unacked = has_limit ? m->max_unacked_bndupd : 1;
     p->partner_receive_timer = has_timer ? m->receive_timer : RECEIVE_TIMER_MIN;
     p->partner_is_ours = is_ours(m);
-    p->partner_has_no_record = false;
+    p->partner_has_no_record = p->partner_forgot = false;
     if (p->partner_is_ours) {
         take_vendor_record(f, m->vendor_specific_options);
     }

@@ -29,7 +29,8 @@
  * as soon as it has seen our PARTNER-DOWN. And RECOVER-DONE ends a POTENTIAL-CONFLICT, because who recovered has given
  * up what it claimed; dhcpd would wait there for ever. One is harder: a dhcpd in RECOVER that meets RECOVER-WAIT or
  * RECOVER-DONE on a new connection doesn't ask for anything, and both would be silent for ever; it asks who shows it
- * COMMUNICATIONS-INTERRUPTED, which is as safe for us as it is whenever a partner recovers.
+ * COMMUNICATIONS-INTERRUPTED, which is as safe for us as it is whenever a partner recovers. And two that are both in
+ * CONFLICT-DONE, which the draft doesn't know, begin again: each would wait for the other's NORMAL for ever.
  */
 /* clang-format off */
 static const struct state_row table[FAILOVER_STATES][STATE_EVENTS] = {
@@ -137,7 +138,7 @@ static const struct state_row table[FAILOVER_STATES][STATE_EVENTS] = {
         [NO] = {NO, "9.12.3"},        [CI] = {STAY, "9.12.2"},    [PD] = {STAY, "9.12.2"},
         [PC] = {STAY, "9.12.2"},      [RE] = {STAY, "9.12.2"},    [PA] = {STAY, "9.13"},
         [SH] = {PD, "rule 7"},        [RD] = {NO, "9.7.2"},       [RI] = {STAY, "9.12.2"},
-        [CD] = {UNEXPECTED, "9.12.1"}, [RW] = {STAY, "9.12.2"},
+        [CD] = {PC, "9.2"},           [RW] = {STAY, "9.12.2"},
         [EVENT_LINK_DOWN] = {STAY, "9.12.3"},
         [EVENT_STARTUP_OVER] = {STAY, "9.3.2"},
         [EVENT_UPDDONE] = {STAY, "7.5"},
@@ -495,7 +496,7 @@ static void take_state(struct failover *f, const struct failover_message *m) {
     }
     f->peer.state_known = true;
     note_first_contact(f);
-    if (theirs == RE && f->peer.partner_has_no_record) { /* only ours says so */
+    if (theirs == RE && f->peer.partner_forgot) { /* only ours says so */
         update_partner_forgot(f);
     }
     if (f->state == SH && theirs == PD) {

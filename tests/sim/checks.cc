@@ -253,6 +253,14 @@ void Checks::on_state(Machine &m) {
     }
 }
 
+std::string Checks::memory() const {
+    std::string text;
+    for (bool mark : {alone_[0], alone_[1], wiped_[0], wiped_[1], is_excepted(), clashes() > 0}) {
+        text += mark ? '1' : '0';
+    }
+    return text + std::to_string(both_serve_since_ < 0 ? -1 : world_.ms - both_serve_since_);
+}
+
 // Called for each grant: is the partner on its own at the same time?
 void Checks::may_serve(Machine &m) {
     Machine &y = world_.other(m);

@@ -5,7 +5,11 @@
 #ifndef FAILOVER_SIM_CHECKS_H
 #define FAILOVER_SIM_CHECKS_H
 
-#include "world.h"
+#include <map>
+#include <set>
+#include <vector>
+
+#include "scene.h"
 
 namespace failover_sim {
 
@@ -26,7 +30,7 @@ struct Client {
 
 class Checks : public Observer {
 public:
-    explicit Checks(World &world) : world_(world) {
+    explicit Checks(Scene &world) : world_(world) {
     }
 
     // ---- S1: no address is held by two clients ----
@@ -65,11 +69,13 @@ public:
     void forced_partner_down(Machine &m, int64_t since);
     uint64_t clashes() const;
     unsigned clashes_excepted = 0;
+    // All that it remembers and that decides what it will say.
+    std::string memory() const;
     // For what both servers' clocks differ by, in whole seconds.
     int64_t skew() const;
 
 private:
-    World &world_;
+    Scene &world_;
     bool alone_[2] = {false, false};
     bool wiped_[2] = {false, false}; // has lost its database and hasn't been in NORMAL since
     int64_t last_grant_[2] = {-1, -1};

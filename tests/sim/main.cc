@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 //
 // The simulator as a program. Without arguments it runs as a googletest; with --seed N it shows one run, with --seeds
-// or --seconds it runs many and tells what it did.
+// or --seconds it runs many and tells what it did; --small-world tries every path of events.
+#include <atomic>
 #include <chrono>
 #include <cstring>
+#include <functional>
+#include <mutex>
+#include <thread>
 
 #include "simulation.h"
+#include "small_world.h"
 
 using namespace failover_sim;
 
@@ -17,6 +22,8 @@ struct Options {
     int64_t seconds = 0;
     bool one = false;
     uint32_t watched = 0;
+    int depth = 0; // of the small world
+    std::string start, path;
 };
 
 uint64_t number(const char *text) {
@@ -30,6 +37,7 @@ bool parse(int argc, char **argv, Options &options) {
             return false;
         }
         uint64_t value = number(argv[++i]);
+        std::string word = argv[i];
         if (name == "--seed") {
             options.first = value;
             options.seeds = 1;
@@ -42,11 +50,28 @@ bool parse(int argc, char **argv, Options &options) {
             options.seeds = value;
         } else if (name == "--seconds") {
             options.seconds = int64_t(value);
+        } else if (name == "--small-world") {
+            options.depth = int(value);
+        } else if (name == "--start") {
+            options.start = word;
+        } else if (name == "--path") {
+            options.path = word;
         } else {
             return false;
         }
     }
     return true;
+}
+
+// Calls `what` on as many threads as there are cores.
+void on_all_cores(const std::function<void()> &what) {
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); i++) {
+        threads.emplace_back(what);
+    }
+    for (std::thread &thread : threads) {
+        thread.join();
+    }
 }
 
 int run(const Options &options) {
@@ -55,18 +80,67 @@ int run(const Options &options) {
         return options.seconds > 0 ? std::chrono::steady_clock::now() < end : seed < options.first + options.seeds;
     };
     Tally all;
-    int failed = 0;
-    for (uint64_t seed = options.first; go_on(seed); seed++) {
-        Simulation simulation(seed, options.one, options.watched);
-        std::string why = simulation.run();
-        all.add(simulation.tally);
-        if (!why.empty() && !options.one) {
-            failed++;
-            printf("%s\n", why.c_str());
+    std::vector<uint64_t> failed;
+    std::mutex mutex;
+    std::atomic<uint64_t> next{options.first};
+    on_all_cores([&] {
+        for (uint64_t seed; go_on(seed = next++);) {
+            Simulation simulation(seed, options.one, options.watched);
+            std::string why = simulation.run();
+            std::lock_guard<std::mutex> lock(mutex);
+            all.add(simulation.tally);
+            if (!why.empty()) {
+                failed.push_back(seed);
+                printf("%s\n", options.one ? "" : why.c_str());
+                fflush(stdout);
+            }
+        }
+    });
+    printf("%s\n%zu failed\n", all.text().c_str(), failed.size());
+    for (uint64_t seed : failed) {
+        printf("again: simulator --seed %llu\n", static_cast<unsigned long long>(seed));
+    }
+    return failed.empty() ? 0 : 1;
+}
+
+int run_path(const Options &options) {
+    for (const Start &start : starts()) {
+        std::vector<Event> path;
+        if (start.name == options.start && parse_path(options.path, path)) {
+            std::string why = replay(start, path, true);
+            printf("%s\n", why.empty() ? "ok" : why.c_str());
+            return why.empty() ? 0 : 1;
         }
     }
-    printf("%s\n%d failed\n", all.text().c_str(), failed);
-    return failed > 0 ? 1 : 0;
+    fprintf(stderr, "no such start or path\n");
+    return 2;
+}
+
+// From every start, or from the one that was named.
+int run_small_world(const Options &options) {
+    Exploration all;
+    std::mutex mutex;
+    std::atomic<size_t> next{0};
+    on_all_cores([&] {
+        for (size_t i; (i = next++) < starts().size();) {
+            const Start &start = starts()[i];
+            if (!options.start.empty() && options.start != start.name) {
+                continue;
+            }
+            Exploration found = explore(start, options.depth);
+            std::lock_guard<std::mutex> lock(mutex);
+            for (const std::string &failure : found.failures) {
+                printf("%s\n", failure.c_str());
+            }
+            if (!options.start.empty() || !found.failures.empty()) {
+                printf("%s: %s\n", start.name.c_str(), found.text().c_str());
+                fflush(stdout);
+            }
+            all.add(found);
+        }
+    });
+    printf("%s\n", all.text().c_str());
+    return all.failures.empty() ? 0 : 1;
 }
 
 } // namespace
@@ -76,9 +150,16 @@ int main(int argc, char **argv) {
     Options options;
     if (!parse(argc, argv, options)) {
         fprintf(stderr,
-                "usage: %s [--seed N [--watch NUMBER-OF-ADDRESS] | [--first N] --seeds N | [--first N] --seconds N]\n",
+                "usage: %s [--seed N [--watch NUMBER-OF-ADDRESS] | [--first N] --seeds N | [--first N] --seconds N |\n"
+                "        --small-world DEPTH [--start NAME] | --start NAME --path EVENTS]\n",
                 argv[0]);
         return 2;
+    }
+    if (!options.path.empty()) {
+        return run_path(options);
+    }
+    if (options.depth > 0) {
+        return run_small_world(options);
     }
     return argc == 1 ? RUN_ALL_TESTS() : run(options);
 }

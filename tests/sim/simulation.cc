@@ -523,102 +523,7 @@ void Simulation::operate(Machine &m) {
     }
 }
 
-// ---- The end --------------------------------------------------------------------------------------------------------
-
-int64_t Simulation::longest_wait() const {
-    return (int64_t(checks_->mclt_max) + checks_->skew() + stepped_) * SECOND;
-}
-
-void Simulation::take_faults_away() {
-    faults_ = false;
-    world_->note("every fault is taken away");
-    world_->cut(false, false);
-    world_->reset_connections();
-    world_->delay_max = 20;
-    for (auto &path : path_) {
-        path = {{true, true}};
-    }
-    for (Machine &m : world_->machines()) {
-        world_->hang_disk(m, false);
-    }
-    if (checks_->skew() > 50) {
-        for (Machine &m : world_->machines()) {
-            m.wall_ahead = 0;
-        }
-    }
-    // Who went on in PARTNER-DOWN starts first.
-    for (bool alone : {true, false}) {
-        for (Machine &m : world_->machines()) {
-            if (!m.runs() && checks_->is_alone(m) == alone) {
-                world_->start(m);
-            }
-        }
-    }
-    for (Machine &m : world_->machines()) {
-        failover_state state = m.state() == ST ? m.state_on_disk() : m.state();
-        if (state == SH) {
-            world_->kill(m, World::Death::PROCESS);
-            world_->start(m);
-        } else if (failover_get_record(m.server->core_)->link_held_down) {
-            failover_plan plan = world_->force(m, state == NO || state == CI ? NO : ST, false, 0);
-            world_->note(std::string(m.name()) + " is let go: " + plan.text);
-        }
-    }
-}
-
-// L1: NORMAL within MCLT and three retries.
-void Simulation::find_back() {
-    int64_t limit =
-        world_->ms + longest_wait() + 3 * 5 * SECOND + int64_t(config_.startup_delay) * SECOND + 10 * SECOND;
-    while (!world_->is_over() && world_->ms < limit) {
-        if (world_->machine(0).state() == NO && world_->machine(1).state() == NO) {
-            return;
-        }
-        world_->run_until(world_->ms + SECOND / 4);
-    }
-    world_->fail("L1: they don't come back to normal within the MCLT and three retries");
-}
-
-void Simulation::come_to_rest() {
-    std::vector<uint32_t> twice = checks_->held_twice();
-    if (!twice.empty()) {
-        world_->run_until(world_->ms + 20 * SECOND);
-        bool still = !checks_->held_twice().empty();
-        if (still && checks_->clashes() == 0 && stepped_ == 0) { // by a clock that was set, one of them may be over
-            world_->fail("S1: " + dotted(twice.front()) + " is held by two clients, and no server has found that");
-        }
-    }
-    clients_ask_ = false;
-    world_->run_until(world_->ms + 130 * SECOND);
-    check_rest();
-    // Until every lease is over and every wait.
-    uint32_t lifetime = world_->machine(0).server->desired_;
-    world_->run_until(world_->ms + 2 * int64_t(lifetime) * SECOND + 3 * longest_wait() + 300 * SECOND);
-    check_rest();
-    if (!world_->is_over()) {
-        checks_->balanced();
-    }
-    uint64_t before = checks_->updates();
-    world_->run_until(world_->ms + 200 * SECOND);
-    if (!world_->is_over() && checks_->updates() != before) {
-        world_->fail("S5: rebalancing goes on and on");
-    }
-}
-
-// Leases still end and addresses are given away now and then: but soon nothing is on its way any more.
-void Simulation::check_rest() {
-    int64_t limit = world_->ms + 60 * SECOND;
-    while (!world_->is_over() && !checks_->has_drained()) {
-        if (world_->ms >= limit) {
-            world_->fail("L3: the updates of " + std::string(world_->machine(0).name()) + " or " +
-                         world_->machine(1).name() + " don't drain");
-        }
-        world_->run_until(world_->ms + 50);
-    }
-    if (!world_->is_over()) {
-        checks_->of_one_mind();
-    }
-}
+// ---- The run ---------------------------------------------------------------------------------------------------------
 
 std::string Simulation::run() {
     for (Machine &m : world_->machines()) {
@@ -631,11 +536,17 @@ std::string Simulation::run() {
     next_fault();
     world_->run_until(choose_.of<int64_t>({300, 1200, 3600}) * SECOND);
     if (!world_->is_over()) {
-        take_faults_away();
-        find_back();
-    }
-    if (!world_->is_over()) {
-        come_to_rest();
+        faults_ = false;
+        for (auto &path : path_) {
+            path = {{true, true}};
+        }
+        Rest rest(*world_, *checks_);
+        rest.stepped = stepped_;
+        rest.take_faults_away();
+        rest.find_back();
+        rest.find_clashes();
+        clients_ask_ = false;
+        rest.come_to_rest();
     }
     tally.runs = 1;
     tally.virtual_seconds = uint64_t(world_->ms / SECOND);

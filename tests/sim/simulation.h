@@ -5,7 +5,8 @@
 #ifndef FAILOVER_SIM_SIMULATION_H
 #define FAILOVER_SIM_SIMULATION_H
 
-#include "checks.h"
+#include "rest.h"
+#include "world.h"
 
 namespace failover_sim {
 
@@ -87,13 +88,6 @@ private:
     bool sane_to_force(Machine &m, failover_state state);
     bool sane_to_start(Machine &m);
     bool sane_to_cut();
-
-    // ---- The end ----
-    void take_faults_away();
-    void find_back();
-    void come_to_rest();
-    void check_rest();
-    int64_t longest_wait() const;
 };
 
 } // namespace failover_sim

@@ -1,32 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "world.h"
 
-using failover_test::POOL_FIRST;
-
 namespace failover_sim {
 
-constexpr int64_t BEGINNING = 1800000000000; // Unix ms
-constexpr size_t SCREEN = 45;                // lines
-
-World::World(uint64_t seed, const failover_config &config, uint32_t addresses) : random(seed) {
+World::World(uint64_t seed, const failover_config &config, uint32_t addresses)
+    : Scene(config, addresses), random(seed) {
     for (Machine &m : machines_) {
-        m.index = int(&m - machines_.data());
-        failover_config own = config;
-        own.role = m.index == 0 ? FAILOVER_PRIMARY : FAILOVER_SECONDARY;
-        m.server = std::make_unique<Server>(own, POOL_FIRST, POOL_FIRST + addresses - 1);
         m.mono_ahead = 1000000 + random.below(1000000);
     }
 }
 
 // ---- Time -----------------------------------------------------------------------------------------------------------
-
-failover_clock World::at(const Machine &m) const {
-    return failover_clock{(BEGINNING + ms + m.wall_ahead) / 1000, ms + m.mono_ahead};
-}
-
-int64_t World::true_ms(const Machine &m, int64_t wall) const {
-    return wall * 1000 - BEGINNING - m.wall_ahead;
-}
 
 void World::after(int64_t delay, std::function<void()> what) {
     events_.push(Event{ms + delay, order_++, std::move(what)});
@@ -43,20 +27,6 @@ void World::run_until(int64_t end) {
 }
 
 // ---- Machines -------------------------------------------------------------------------------------------------------
-
-void World::start(Machine &m, bool reload) {
-    m.process++;
-    if (!reload) {
-        m.server->process_ = std::string(m.name()) + std::to_string(m.process);
-    }
-    m.host_up = true;
-    m.writing = m.written = m.flushing = false;
-    m.wake = INT64_MAX;
-    m.seen = FAILOVER_UNKNOWN;
-    m.server->log_.clear();
-    m.server->start(at(m));
-    touch(m);
-}
 
 void World::kill(Machine &m, Death death) {
     if (m.writing && random.chance(0.5)) {
@@ -75,14 +45,6 @@ void World::kill(Machine &m, Death death) {
     }
 }
 
-void World::reload(Machine &m) {
-    failover_stop(m.server->core_, at(m));
-    m.server->write(m.server->pending()); // unload drains the writer (rule 13)
-    m.writing = false;
-    kill(m, Death::PROCESS);
-    start(m, true);
-}
-
 void World::hang_disk(Machine &m, bool hangs) {
     m.disk_hangs = hangs;
     if (!hangs && m.runs()) {
@@ -91,39 +53,6 @@ void World::hang_disk(Machine &m, bool hangs) {
         }
         begin_write(m);
     }
-}
-
-void World::lose_database(Machine &m, bool leases_too) {
-    m.server->lose_database();
-    if (leases_too) {
-        m.server->rows_.clear();
-    }
-}
-
-failover_plan World::force(Machine &m, failover_state state, bool override_guard, int64_t since) {
-    failover_force force{state, override_guard, since};
-    failover_plan plan{};
-    if (m.disk_hangs) {
-        plan.result = FAILOVER_ERROR_RESULT; // the command waits for the disk in vain and changes nothing
-        snprintf(plan.text, sizeof(plan.text), "the database can't be written");
-        return plan;
-    }
-    if (m.writing || m.server->pending() > 0) {
-        m.writing = m.written = false;
-        uint64_t sequence = m.server->write(m.server->pending());
-        failover_committed(m.server->core_, sequence, at(m));
-    }
-    failover_force_plan(m.server->core_, &force, at(m), &plan);
-    if (plan.result == FAILOVER_OK) {
-        m.server->write(m.server->pending());
-        uint64_t sequence = failover_take_sequence(m.server->core_);
-        m.server->record_ = plan.record;
-        m.server->states_written_.insert({plan.record.state, plan.record.stos});
-        failover_committed(m.server->core_, sequence, at(m));
-        failover_force_apply(m.server->core_, &force, &plan, at(m));
-    }
-    touch(m);
-    return plan;
 }
 
 void World::touch(Machine &m) {
@@ -139,13 +68,7 @@ void World::touch(Machine &m) {
             }
         });
     }
-    if (m.state() != m.seen) {
-        m.seen = m.state();
-        note(std::string(m.name()) + " is in " + failover_state_name(m.seen));
-        if (observer != nullptr) {
-            observer->on_state(m);
-        }
-    }
+    notice_state(m);
     if (watched != 0) {
         watch(m);
     }
@@ -358,6 +281,15 @@ void World::close_end(int id, int end) {
     }
 }
 
+void World::mend() {
+    cut(false, false);
+    reset_connections();
+    delay_max = 20;
+    for (Machine &m : machines_) {
+        hang_disk(m, false);
+    }
+}
+
 void World::cut(bool to_primary, bool to_secondary) {
     cut_ = {{to_primary, to_secondary}};
     for (auto &[id, c] : connections_) {
@@ -383,51 +315,6 @@ void World::reset_connections() {
             push(id, to, {}, "Connection reset by peer");
         }
     }
-}
-
-// ---- What happened --------------------------------------------------------------------------------------------------
-
-std::string World::seconds() const {
-    char text[32];
-    snprintf(text, sizeof(text), "%9.3f", double(ms) / 1000);
-    return text;
-}
-
-std::string World::states() const {
-    std::string text;
-    for (const Machine &m : machines_) {
-        text += std::string(text.empty() ? "" : " ") + m.name() + " " +
-                (m.runs()    ? failover_state_name(m.state())
-                 : m.host_up ? "dead"
-                             : "off");
-    }
-    return text;
-}
-
-void World::fail(const std::string &text) {
-    if (failure.empty()) {
-        failure = text;
-        note("FAILED: " + text);
-    }
-}
-
-void World::note(const std::string &text) {
-    std::string line = seconds() + " [" + states() + "] " + text;
-    if (print_events) {
-        fprintf(stderr, "%s\n", line.c_str());
-    }
-    notes_.push_back(std::move(line));
-    if (notes_.size() > SCREEN) {
-        notes_.pop_front();
-    }
-}
-
-std::string World::last_events() const {
-    std::string all;
-    for (const std::string &line : notes_) {
-        all += line + "\n";
-    }
-    return all;
 }
 
 } // namespace failover_sim

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //
-// The world that the simulator runs two servers in: true time, two machines with clocks, disks and processes of their
-// own, and the network between them. Everything in it happens by events in the order of their time; all that is random
-// comes from one seed, so that a run can be had again exactly.
+// The world that the simulator runs two servers in: two machines and the network between them. Everything in it happens
+// by events in the order of their time; all that is random comes from one seed, so that a run can be had again exactly.
 #ifndef FAILOVER_SIM_WORLD_H
 #define FAILOVER_SIM_WORLD_H
 
@@ -18,11 +17,9 @@
 #include <string>
 #include <vector>
 
-#include "server.h"
+#include "scene.h"
 
 namespace failover_sim {
-
-using failover_test::Server;
 
 class Random {
 public:
@@ -46,86 +43,15 @@ private:
     std::mt19937_64 engine_;
 };
 
-// A computer with one server on it. Milliseconds, but for what goes to the core.
-struct Machine {
-    int index = 0;
-    std::unique_ptr<Server> server;
-    int64_t wall_ahead = 0; // of true time
-    int64_t mono_ahead = 0;
-    bool host_up = true;  // else it neither answers nor refuses a connection
-    unsigned process = 0; // one more with each start and each reload
-    // The writer of the database takes what waits as one group; what comes meanwhile waits for the next.
-    bool disk_hangs = false;
-    bool writing = false;
-    bool written = false; // the group is through but the disk hangs
-    size_t group = 0;
-    int64_t wake = INT64_MAX;
-    bool flushing = false; // output is about to be taken
-    failover_state seen = FAILOVER_UNKNOWN;
-    uint64_t clashes = 0; // counted by processes that are gone
-
-    bool runs() const {
-        return server->core_ != nullptr;
-    }
-    failover_state state() const {
-        return runs() ? server->state() : FAILOVER_UNKNOWN;
-    }
-    const char *name() const {
-        return index == 0 ? "P" : "S";
-    }
-    failover_state state_on_disk() const {
-        return server->record_ ? server->record_->state : FAILOVER_UNKNOWN;
-    }
-};
-
-// What is told of a world as it goes on.
-struct Observer {
-    virtual ~Observer() = default;
-    virtual void on_state(Machine &) {
-    }
-    virtual void on_output(Machine &, const uint8_t *, size_t) {
-    }
-};
-
-class World {
+class World : public Scene {
 public:
     World(uint64_t seed, const failover_config &config, uint32_t addresses);
 
-    // ---- Time ----
-    int64_t ms = 0; // true time since the beginning
-    failover_clock at(const Machine &m) const;
-    int64_t wall_of(const Machine &m) const {
-        return at(m).wall;
-    }
-    // When the wall clock of `m` will show that.
-    int64_t true_ms(const Machine &m, int64_t wall) const;
     void after(int64_t delay, std::function<void()> what);
-    // Everything until `end`, or until something has failed.
-    void run_until(int64_t end);
-    bool is_over() const {
-        return !failure.empty();
-    }
-
-    // ---- Machines ----
-    Machine &machine(int i) {
-        return machines_[size_t(i)];
-    }
-    Machine &other(const Machine &m) {
-        return machines_[size_t(1 - m.index)];
-    }
-    std::array<Machine, 2> &machines() {
-        return machines_;
-    }
-    void start(Machine &m, bool reload = false);
-    enum class Death { PROCESS, HOST };
-    void kill(Machine &m, Death death);
-    // A reconfiguration: the same process goes on with another core.
-    void reload(Machine &m);
+    void run_until(int64_t end) override;
+    void kill(Machine &m, Death death) override;
     void hang_disk(Machine &m, bool hangs);
-    void lose_database(Machine &m, bool leases_too);
-    failover_plan force(Machine &m, failover_state state, bool override_guard, int64_t since);
-    // Something has been asked of the core, or told to it.
-    void touch(Machine &m);
+    void touch(Machine &m) override;
 
     // ---- Network between the servers ----
     void cut(bool to_primary, bool to_secondary);
@@ -134,20 +60,11 @@ public:
     }
     // Some bytes of what is on its way arrive, then both ends hear of a reset.
     void reset_connections();
+    void mend() override;
     int64_t delay_min = 0, delay_max = 20;
 
-    // ---- What happened ----
     Random random;
-    Observer *observer = nullptr;
-    std::string failure;
-    void fail(const std::string &text);
-    void note(const std::string &text);
-    // The last events, as many as fit a screen.
-    std::string last_events() const;
-    bool print_events = false;
     uint32_t watched = 0; // an address whose bindings are printed with the events when they change
-    std::string seconds() const;
-    std::string states() const;
 
 private:
     struct Event {
@@ -173,13 +90,11 @@ private:
         std::array<Direction, 2> to;
     };
 
-    std::array<Machine, 2> machines_;
     std::priority_queue<Event> events_;
     uint64_t order_ = 0;
     std::map<int, Connection> connections_;
     int next_connection_ = 0;
     std::array<bool, 2> cut_{{false, false}};
-    std::deque<std::string> notes_;
     std::array<std::string, 2> seen_;
 
     void watch(Machine &m);

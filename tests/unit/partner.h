@@ -164,6 +164,7 @@ protected:
     failover_role acting_primary = FAILOVER_PRIMARY; // what its vendor record says
     int64_t acting_since = 0;
     bool no_record = false;
+    bool forgot = false; // it has no record but for what it was forced to do without one
 
     failover_clock now{1800000000, 1000000};
     std::unique_ptr<Server> x;
@@ -319,7 +320,7 @@ protected:
 
     // ---- The partner's messages -----------------------------------------------------------------------------------------
     Bytes vendor_record() const {
-        Bytes record{1, uint8_t(acting_primary), uint8_t(no_record ? 1 : 0)};
+        Bytes record{1, uint8_t(acting_primary), uint8_t((no_record ? 1 : 0) | (forgot ? 2 : 0))};
         for (int shift = 56; shift >= 0; shift -= 8) {
             record.push_back(uint8_t(uint64_t(acting_since) >> shift));
         }

@@ -341,14 +341,14 @@ public:
     int64_t ahead_ = 0;            // seconds by which this server's wall clock is ahead of the true time
     failover *core_ = nullptr;
 
-private:
     struct Item {
         uint64_t sequence;
         std::optional<failover_record> relationship;
         std::optional<failover_binding> binding;
     };
-    std::vector<Item> pending_;
+    std::vector<Item> pending_; // records that wait for the disk
 
+private:
     static void store(void *context, uint64_t sequence, const failover_record *r, const failover_binding *b) {
         auto *self = static_cast<Server *>(context);
         Item item{sequence, {}, {}};

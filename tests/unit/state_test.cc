@@ -53,7 +53,7 @@ const struct {
     {RW, " -    -    -    -    -    -    -    -    -    -    -    -    -       -    RD   x  "},
     {RD, " NO   -    -    PC   dhc  -    PD   NO   PC   PC   -    -    -       -    x    x  "},
     {RI, " PC   PC   PC   PC   PC   -    PD   PC   PC   PC   PC   -    -       -    x    x  "},
-    {CD, " NO   -    -    -    -    -    PD   NO   -    x    -    -    -       -    x    x  "},
+    {CD, " NO   -    -    -    -    -    PD   NO   -    PC   -    -    -       -    x    x  "},
     {SH, " -    -    -    -    -    -    -    -    -    -    -    -    -       -    x    x  "},
     // clang-format on
 };

@@ -1883,16 +1883,18 @@ TEST_F(Closing, AReleaseIsNotWaitedForWhereTheLinkIsLost) {
 // Its agreement to the end of a lease is worth nothing any more: it doesn't know what it has promised.
 TEST_F(Update, WhatAForgetfulPartnerMayHavePromisedIsPromised) {
     const struct {
-        bool ours, no_record;
+        bool ours, no_record, forgot;
         failover_state before;
-        bool forgot;
-    } cases[] = {{true, true, FAILOVER_NORMAL, true},
-                 {true, false, FAILOVER_NORMAL, false},
-                 {false, false, FAILOVER_NORMAL, false}}; // a dhcpd doesn't say so
+        bool counts;
+    } cases[] = {{true, true, true, FAILOVER_NORMAL, true},
+                 {true, true, false, FAILOVER_NORMAL, true}, // of an older version
+                 {true, false, true, FAILOVER_NORMAL, true}, // it has been forced to serve, and to recover again
+                 {true, false, false, FAILOVER_NORMAL, false},
+                 {false, false, false, FAILOVER_NORMAL, false}}; // a dhcpd doesn't say so
     for (auto &c : cases) {
         SCOPED_TRACE(std::string(c.ours ? "one of ours, from " : "a dhcpd, from ") + failover_state_name(c.before));
         ours = c.ours;
-        no_record = false;
+        no_record = forgot = false;
         start_normal(P);
         int64_t told = now.wall + 3630;
         ASSERT_EQ(ACCEPTED,
@@ -1901,8 +1903,9 @@ TEST_F(Update, WhatAForgetfulPartnerMayHavePromisedIsPromised) {
         disconnect(link);
         release(one, POOL_FIRST);
         no_record = c.no_record;
+        forgot = c.forgot;
         link_up_in(FAILOVER_RECOVER);
-        EXPECT_EQ(c.forgot ? told + 60 : now.wall, x->binding(POOL_FIRST).ends);
+        EXPECT_EQ(c.counts ? told + 60 : now.wall, x->binding(POOL_FIRST).ends);
         EXPECT_EQ(FAILOVER_RELEASED, x->binding(POOL_FIRST).status);
         EXPECT_EQ(1u, x->status(now).by_status[FAILOVER_RELEASED]);
         EXPECT_EQ(0, x->binding(POOL_FIRST + 1).ends) << "what was never leased is not";
