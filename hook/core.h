@@ -92,7 +92,9 @@ struct requests {
 };
 
 /* Clients that ask in vain: for what load balancing leaves to the partner, and to log exhaustion once for each. */
-#define WAITING_CLIENTS 1024
+#define WAITING_SETS    512
+#define WAITING_WAYS    8
+#define WAITING_CLIENTS (WAITING_SETS * WAITING_WAYS)
 struct waiting_client {
     uint64_t hash; /* 0: unused */
     int64_t first; /* mono ms */

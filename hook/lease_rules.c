@@ -292,9 +292,21 @@ static uint64_t hash_of(const uint8_t *bytes, size_t length) {
     return hash;
 }
 
+/* The client, or in whose place it may come: who has asked least recently of those that share a set with it. */
+static struct waiting_client *find_waiting(struct waiting_client *clients, uint64_t hash) {
+    struct waiting_client *set = &clients[hash % WAITING_SETS * WAITING_WAYS], *found = set;
+    for (struct waiting_client *w = set; w < set + WAITING_WAYS; w++) {
+        if (w->hash == hash) {
+            return w;
+        }
+        found = w->last < found->last ? w : found;
+    }
+    return found;
+}
+
 /* How long (ms) this client has been asking without a pause of more than a minute. */
 static int64_t waiting_since(struct failover *f, struct waiting_client *clients, uint64_t hash) {
-    struct waiting_client *w = &clients[hash % WAITING_CLIENTS];
+    struct waiting_client *w = find_waiting(clients, hash);
     if (w->hash != hash || f->now.mono - w->last > 60000) {
         *w = (struct waiting_client){hash, f->now.mono, f->now.mono};
     }
@@ -306,7 +318,10 @@ void lease_rules_partner_answered(struct failover *f, const struct failover_clie
     bool has_id = client->id_length > 0;
     uint64_t hash =
         has_id ? hash_of(client->id, client->id_length) : hash_of(client->hardware + 1, client->hardware_length - 1u);
-    f->balanced[hash % WAITING_CLIENTS].hash = 0;
+    struct waiting_client *w = find_waiting(f->balanced, hash);
+    if (w->hash == hash) {
+        *w = (struct waiting_client){0};
+    }
 }
 
 static bool partner_has_free(struct failover *f, const struct failover_discover *d) {

@@ -499,6 +499,18 @@ TEST_F(Normal, LoadBalancingLeavesNobodyWaiting) {
     EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0)) << "after a longer pause it begins anew";
 }
 
+// When the partner has vanished with its half of the clients, and the link doesn't know that yet.
+TEST_F(Normal, LoadBalancingForgetsNobodyWhoWaitsBesideManyOthers) {
+    in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
+    for (unsigned n = 1; n <= 500; n++) {
+        ASSERT_EQ(FAILOVER_SILENCE, discover(make_client(n), 0));
+    }
+    wait(4);
+    for (unsigned n = 1; n <= 500; n++) {
+        EXPECT_EQ(FAILOVER_GO_ON, discover(make_client(n), 0)) << "client " << n;
+    }
+}
+
 TEST_F(Normal, AnAnswerOfThePartnersEndsTheWaiting) {
     for (bool with_id : {false, true}) {
         in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
