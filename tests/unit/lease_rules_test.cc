@@ -503,11 +503,11 @@ TEST_F(Normal, LoadBalancingLeavesNobodyWaiting) {
 TEST_F(Normal, LoadBalancingForgetsNobodyWhoWaitsBesideManyOthers) {
     in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
     for (unsigned n = 1; n <= 500; n++) {
-        ASSERT_EQ(FAILOVER_SILENCE, discover(make_client(n), 0));
+        ASSERT_EQ(FAILOVER_SILENCE, discover(make_client(n * 40503u), 0));
     }
     wait(4);
     for (unsigned n = 1; n <= 500; n++) {
-        EXPECT_EQ(FAILOVER_GO_ON, discover(make_client(n), 0)) << "client " << n;
+        EXPECT_EQ(FAILOVER_GO_ON, discover(make_client(n * 40503u), 0)) << "client " << n;
     }
 }
 
