@@ -1983,6 +1983,28 @@ TEST_F(Update, WhatAForgetfulPartnerCannotHavePromisedStays) {
     EXPECT_FALSE(x->binding(POOL_FIRST + 2).update_due) << "there is nothing to tell";
 }
 
+// The end of the lease before, its being free, and the lease of Kea's row are not on the disk: the row alone is.
+TEST_F(Update, WhatThePartnerMayHavePromisedOutlivesALeaseOfKeas) {
+    for (failover_binding_status status : {FAILOVER_ABANDONED, FAILOVER_EXPIRED, FAILOVER_FREE}) {
+        make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+        failover_binding b{};
+        b.address = POOL_FIRST;
+        b.status = status;
+        b.owner = FAILOVER_MINE;
+        b.starts = b.cltt = now.wall - 50;
+        b.received = now.wall + 500;
+        b.update_sent = b.state_sent = true;
+        x->bindings_[POOL_FIRST] = b;
+        x->rows_[POOL_FIRST] = Server::Row{one, now.wall - 10, now.wall + 50};
+        start();
+        ASSERT_EQ(FAILOVER_ACTIVE, x->binding(POOL_FIRST).status);
+        EXPECT_EQ(status == FAILOVER_FREE ? 50 : 500, x->binding(POOL_FIRST).sent - now.wall);
+        EXPECT_EQ(0, x->binding(POOL_FIRST).acked) << "it is no licence for a longer lease";
+        x->kill();
+        inbox.clear();
+    }
+}
+
 TEST_F(Update, APartnerGetsBackWhatItHasToldItself) {
     start_normal(P);
     int64_t told = now.wall + 3630;
