@@ -523,7 +523,7 @@ static bool not_earlier(const struct failover *f, const struct failover_message 
  */
 static bool certainly_later(const struct failover *f, const struct failover_message *m, int64_t than) {
     /* A clock that seems behind may only be a slow link. */
-    int64_t ahead = time_max(f->record.skew, 0);
+    int64_t ahead = time_max(f->peer.ahead, 0);
     return time_add(last_transaction(f, m), -ahead - UNCERTAIN) >= than;
 }
 
@@ -684,8 +684,12 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
     /* Design, rule 2: a shorter renewal at the partner moves no promised end. */
     e->ends = time_max(e->ends, theirs);
     /* Whose clock cltt is in: the later of the two grants counts. */
-    e->granted_here = e->granted_here && e->cltt > m->client_last_transaction_time;
+    int64_t ours = e->cltt;
+    e->granted_here = e->granted_here && ours > time_add(m->client_last_transaction_time, -(int64_t)f->peer.ahead);
     take_times(e, m);
+    if (e->granted_here) {
+        e->cltt = ours;
+    }
     if (e->ends == theirs) {
         e->update_due = false;
     }

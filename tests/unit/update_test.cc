@@ -755,6 +755,26 @@ TEST_F(TwoGrants, WhoseIsTheLast) {
     EXPECT_FALSE(x->binding(A).granted_here) << "neither of the partner's was here";
 }
 
+TEST_F(TwoGrants, WhoseIsTheLastByTwoClocks) {
+    skew = 30;
+    granted();
+    theirs(60, 29);
+    EXPECT_TRUE(x->binding(A).granted_here) << "a second before ours";
+    EXPECT_EQ(now.wall, x->binding(A).cltt) << "in our clock";
+    skew = 5; // a message that was on its way for 25 s
+    send(Message(FAILOVER_CONTACT));
+    ASSERT_EQ(5, x->status(now).skew);
+    theirs(60, 29);
+    EXPECT_TRUE(x->binding(A).granted_here);
+    EXPECT_EQ(OUTDATED, verdict(bndupd(A, FAILOVER_RELEASED, &one, now.wall + 29, now.wall, now.wall, now.wall + 29)))
+        << "it was released there before it was renewed here";
+    EXPECT_EQ(1u, all_updates().size());
+    theirs(60, 30);
+    EXPECT_FALSE(x->binding(A).granted_here);
+    EXPECT_EQ(now.wall + 30, x->binding(A).cltt);
+    skew = 0;
+}
+
 TEST_F(TwoGrants, ThePartnerStillHasToHearOfALongerPromise) {
     for (int64_t length : {40, 60}) {
         start_normal(P);
