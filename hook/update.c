@@ -135,7 +135,15 @@ void update_forget(struct failover *f, struct entry *e) {
     settled(f, e);
 }
 
+/* Seconds by which two clocks that the skew has brought together may still differ: it was measured over the link. */
+#define UNCERTAIN 5
+
 /* ---- A partner that has forgotten ---------------------------------------------------------------------------------- */
+
+/* The last moment at which the partner can have served before it came to RECOVER, brought to our clock. */
+static int64_t partner_served(const struct failover *f) {
+    return time_min(f->now.wall, time_add(f->record.partner_stos, UNCERTAIN - (int64_t)f->record.skew));
+}
 
 void update_count_promise(struct failover *f, struct entry *e) {
     if (e->generation == f->table.generation) {
@@ -143,6 +151,9 @@ void update_count_promise(struct failover *f, struct entry *e) {
     }
     e->generation = f->table.generation;
     int64_t known = time_max(e->received, time_max(e->sent, e->acked));
+    if (e->status != FAILOVER_ABANDONED) {
+        known = time_max(known, partner_served(f)); /* that its client has given up nobody has extended */
+    }
     int64_t promised = time_add(known, core_wait_mclt(f));
     bool may_last = e->status != FAILOVER_FREE && e->update_sent;
     if (may_last && promised > time_max(e->ends, f->now.wall)) {
@@ -342,8 +353,8 @@ void update_link_up(struct failover *f) {
 }
 
 /*
- * What was told to either side it may have promised, to a client that had ended its lease here too: its agreement to an
- * end before that is worth nothing any more. The MCLT from when it last served is its own to wait for, in RECOVER-WAIT.
+ * The MCLT beyond what was told to either side, and beyond when it last served, it may have promised, to a client that
+ * had ended its lease here too: its agreement to an end before that is worth nothing any more.
  *
  * That is counted when a binding is next looked at, and of all others in portions.
  */
@@ -482,9 +493,6 @@ struct refusal {
 };
 
 static const struct refusal no_refusal = {0};
-
-/* Seconds by which two clocks that the skew has brought together may still differ: it was measured over the link. */
-#define UNCERTAIN 5
 
 static bool is_living(const struct failover *f, const struct entry *e) {
     return e->status == FAILOVER_ACTIVE && e->ends > f->now.wall;

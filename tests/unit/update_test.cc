@@ -1972,6 +1972,36 @@ TEST_F(Update, WhatEitherHasToldAForgetfulPartnerCounts) {
     }
 }
 
+// What was told is long over: but it served on until it came to RECOVER.
+TEST_F(Update, WhatAForgetfulPartnerMayHaveExtendedIsPromised) {
+    ours = no_record = true;
+    const struct {
+        failover_binding_status status;
+        int64_t stos, ends;
+    } cases[] = {{FAILOVER_ACTIVE, -30, 35},     {FAILOVER_EXPIRED, -30, 35}, {FAILOVER_RELEASED, -30, 35},
+                 {FAILOVER_RELEASED, 100, 60},   {FAILOVER_RELEASED, -64, 1}, {FAILOVER_RELEASED, -65, -100},
+                 {FAILOVER_ABANDONED, -30, -100}};
+    for (auto &c : cases) {
+        SCOPED_TRACE(std::string(failover_binding_status_name(c.status)) + ", " + std::to_string(c.stos));
+        make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+        failover_binding b{};
+        b.address = POOL_FIRST;
+        b.status = c.status;
+        b.owner = FAILOVER_MINE;
+        b.starts = b.cltt = now.wall - 200;
+        b.ends = b.given = now.wall + (c.status == FAILOVER_ACTIVE ? 10 : -100);
+        b.sent = b.acked = b.received = now.wall - 500;
+        b.update_sent = b.state_sent = true;
+        b.client = one;
+        x->bindings_[POOL_FIRST] = b;
+        start();
+        link_up_in(FAILOVER_RECOVER, now.wall + c.stos);
+        EXPECT_EQ(c.ends, x->binding(POOL_FIRST).ends - now.wall);
+        x->kill();
+        inbox.clear();
+    }
+}
+
 TEST_F(Update, WhatAForgetfulPartnerCannotHavePromisedStays) {
     ours = true;
     make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
