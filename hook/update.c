@@ -542,20 +542,26 @@ static bool still_promised(const struct failover *f, const struct entry *e, cons
     return ahead && (e->status == FAILOVER_EXPIRED || other_client);
 }
 
-static void report_clash(struct failover *f, const struct entry *e, const struct failover_client *theirs) {
+static void report_clash(struct failover *f, const struct entry *e, const struct failover_client *theirs, bool stays) {
     struct failover_client ours;
     entry_get_client(e, &ours);
     f->counters.clashes++;
     core_log(f, FAILOVER_WARN, "clash: %s is bound to %s here and to %s at the partner, who %s",
              address_text(table_address(&f->table, e)).text, client_text(&ours).text, client_text(theirs).text,
-             f->peer.wire_primary ? "has to give it up" : "keeps it");
+             stays ? "has to give it up" : "keeps it");
 }
 
 /* Two clients hold the address: one has it from here, and nobody has taken it back meanwhile. */
 static bool is_clash(const struct failover *f, const struct entry *e, const struct failover_message *m,
                      const struct failover_client *client) {
     bool both = is_living(f, e) && m->binding_status == FAILOVER_ACTIVE && m->lease_expiration_time > f->now.wall;
-    return both && !entry_is_client(e, client) && e->granted_here && e->xid != 0;
+    return both && !entry_is_client(e, client) && e->granted_here;
+}
+
+/* A row of Kea's that was all there was of a lease may be left over from one of the partner's, which has taken it back
+ * since: that is counted, but not held against the partner. */
+static bool is_certain(const struct entry *e) {
+    return e->xid != 0;
 }
 
 static struct refusal check_against_held(struct failover *f, const struct entry *e, const struct failover_message *m,
@@ -586,7 +592,7 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
             return no_refusal;
         }
         return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
-    case SAME_CLIENT:
+    case SAME_CLIENT: {
         if (!is_living(f, e) || entry_is_client(e, client)) {
             return no_refusal;
         }
@@ -597,11 +603,13 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
         if (!is_clash(f, e, m, client)) {
             return no_refusal; /* the partner gave it, took it back and gave it on before it told us of either */
         }
-        report_clash(f, e, client);
-        if (!f->peer.wire_primary) {
+        bool stays = f->peer.wire_primary && is_certain(e);
+        report_clash(f, e, client, stays);
+        if (!stays) {
             return no_refusal;
         }
         return (struct refusal){FAILOVER_REJECT_FATAL_CONFLICT, "address in use by other client"};
+    }
     case PROBATION:
         if (e->ends <= f->now.wall) {
             return no_refusal;
@@ -820,7 +828,7 @@ static struct refusal receive(struct failover *f, const struct failover_message 
     get_client(m, &client);
     if (e->update_xid != 0 && duel_is_ours(f, e, m)) {
         if (f->peer.wire_primary && is_clash(f, e, m, &client)) {
-            report_clash(f, e, &client); /* a secondary sees it when the primary insists */
+            report_clash(f, e, &client, true); /* a secondary sees it when the primary insists */
         }
         learn_longer_promise(f, e, m, &client);
         return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,
