@@ -65,6 +65,7 @@ struct peer {
     bool wire_primary;          /* this server's acting role as agreed on this link */
     struct outgoing *out;       /* ring */
     size_t out_head, out_count, out_size;
+    int32_t ahead; /* the greatest skew on this link: a message that was held up makes it seem smaller */
     bool skew_warned;
     bool strangers_warned;           /* on this link: it has addresses that this server hasn't */
     char refused[FAILOVER_TEXT_MAX]; /* why the last attempt failed, once logged */

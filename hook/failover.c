@@ -526,6 +526,8 @@ static void take_lease(struct failover *f, struct entry *e, const struct failove
     bool over = e->status == FAILOVER_FREE || e->status == FAILOVER_ABANDONED;
     bool same = !over && entry_is_client(e, &lease->client);       /* also one that had ended, and went on */
     int64_t promised = e->status == FAILOVER_ACTIVE ? e->ends : 0; /* to another client too */
+    /* It may be the client of before, whose lease the partner has extended. */
+    int64_t known = e->status == FAILOVER_FREE ? 0 : time_max(e->sent, time_max(e->acked, e->received));
     core_change(f, e);
     if (!same) {
         lease_rules_begin_lease(e);
@@ -541,7 +543,7 @@ static void take_lease(struct failover *f, struct entry *e, const struct failove
     e->cltt = time_max(e->cltt, lease->cltt);
     e->given = lease->ends;
     e->ends = time_max(promised, lease->ends);
-    e->sent = time_max(e->sent, lease->ends);
+    e->sent = time_max(known, lease->ends);
     e->granted_here = true;
     e->xid = 0; /* whose grant it was isn't certain: Kea has rows for the partner's too */
     if (f->restored == FAILOVER_COMMUNICATIONS_INTERRUPTED) {

@@ -324,6 +324,7 @@ static void link_up(struct failover *f, struct connection *c, const struct failo
     p->redial = INT64_MAX;
     learn_partner(f, c, m);
     note_skew(f, skew_of(f, m));
+    p->ahead = f->record.skew;
     f->counters.connects++;
     core_log(f, FAILOVER_INFO, "connected with the partner, %s",
              p->partner_is_ours ? "one of ours" : "not one of ours");
@@ -549,6 +550,7 @@ static void link_message(struct failover *f, const struct failover_message *m) {
     }
     if (fresh) {
         note_skew(f, skew);
+        f->peer.ahead = f->record.skew > f->peer.ahead ? f->record.skew : f->peer.ahead;
     }
     switch (m->type) {
     case FAILOVER_STATE:

@@ -135,7 +135,15 @@ void update_forget(struct failover *f, struct entry *e) {
     settled(f, e);
 }
 
+/* Seconds by which two clocks that the skew has brought together may still differ: it was measured over the link. */
+#define UNCERTAIN 5
+
 /* ---- A partner that has forgotten ---------------------------------------------------------------------------------- */
+
+/* The last moment at which the partner can have served before it came to RECOVER, brought to our clock. */
+static int64_t partner_served(const struct failover *f) {
+    return time_min(f->now.wall, time_add(f->record.partner_stos, UNCERTAIN - (int64_t)f->record.skew));
+}
 
 void update_count_promise(struct failover *f, struct entry *e) {
     if (e->generation == f->table.generation) {
@@ -143,6 +151,9 @@ void update_count_promise(struct failover *f, struct entry *e) {
     }
     e->generation = f->table.generation;
     int64_t known = time_max(e->received, time_max(e->sent, e->acked));
+    if (e->status != FAILOVER_ABANDONED) {
+        known = time_max(known, partner_served(f)); /* that its client has given up nobody has extended */
+    }
     int64_t promised = time_add(known, core_wait_mclt(f));
     bool may_last = e->status != FAILOVER_FREE && e->update_sent;
     if (may_last && promised > time_max(e->ends, f->now.wall)) {
@@ -342,8 +353,8 @@ void update_link_up(struct failover *f) {
 }
 
 /*
- * What was told to either side it may have promised, to a client that had ended its lease here too: its agreement to an
- * end before that is worth nothing any more. The MCLT from when it last served is its own to wait for, in RECOVER-WAIT.
+ * The MCLT beyond what was told to either side, and beyond when it last served, it may have promised, to a client that
+ * had ended its lease here too: its agreement to an end before that is worth nothing any more.
  *
  * That is counted when a binding is next looked at, and of all others in portions.
  */
@@ -483,9 +494,6 @@ struct refusal {
 
 static const struct refusal no_refusal = {0};
 
-/* Seconds by which two clocks that the skew has brought together may still differ: it was measured over the link. */
-#define UNCERTAIN 5
-
 static bool is_living(const struct failover *f, const struct entry *e) {
     return e->status == FAILOVER_ACTIVE && e->ends > f->now.wall;
 }
@@ -523,7 +531,7 @@ static bool not_earlier(const struct failover *f, const struct failover_message 
  */
 static bool certainly_later(const struct failover *f, const struct failover_message *m, int64_t than) {
     /* A clock that seems behind may only be a slow link. */
-    int64_t ahead = time_max(f->record.skew, 0);
+    int64_t ahead = time_max(f->peer.ahead, 0);
     return time_add(last_transaction(f, m), -ahead - UNCERTAIN) >= than;
 }
 
@@ -534,20 +542,26 @@ static bool still_promised(const struct failover *f, const struct entry *e, cons
     return ahead && (e->status == FAILOVER_EXPIRED || other_client);
 }
 
-static void report_clash(struct failover *f, const struct entry *e, const struct failover_client *theirs) {
+static void report_clash(struct failover *f, const struct entry *e, const struct failover_client *theirs, bool stays) {
     struct failover_client ours;
     entry_get_client(e, &ours);
     f->counters.clashes++;
     core_log(f, FAILOVER_WARN, "clash: %s is bound to %s here and to %s at the partner, who %s",
              address_text(table_address(&f->table, e)).text, client_text(&ours).text, client_text(theirs).text,
-             f->peer.wire_primary ? "has to give it up" : "keeps it");
+             stays ? "has to give it up" : "keeps it");
 }
 
 /* Two clients hold the address: one has it from here, and nobody has taken it back meanwhile. */
 static bool is_clash(const struct failover *f, const struct entry *e, const struct failover_message *m,
                      const struct failover_client *client) {
     bool both = is_living(f, e) && m->binding_status == FAILOVER_ACTIVE && m->lease_expiration_time > f->now.wall;
-    return both && !entry_is_client(e, client) && e->granted_here && e->xid != 0;
+    return both && !entry_is_client(e, client) && e->granted_here;
+}
+
+/* A row of Kea's that was all there was of a lease may be left over from one of the partner's, which has taken it back
+ * since: that is counted, but not held against the partner. */
+static bool is_certain(const struct entry *e) {
+    return e->xid != 0;
 }
 
 static struct refusal check_against_held(struct failover *f, const struct entry *e, const struct failover_message *m,
@@ -578,7 +592,7 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
             return no_refusal;
         }
         return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
-    case SAME_CLIENT:
+    case SAME_CLIENT: {
         if (!is_living(f, e) || entry_is_client(e, client)) {
             return no_refusal;
         }
@@ -589,11 +603,13 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
         if (!is_clash(f, e, m, client)) {
             return no_refusal; /* the partner gave it, took it back and gave it on before it told us of either */
         }
-        report_clash(f, e, client);
-        if (!f->peer.wire_primary) {
+        bool stays = f->peer.wire_primary && is_certain(e);
+        report_clash(f, e, client, stays);
+        if (!stays) {
             return no_refusal;
         }
         return (struct refusal){FAILOVER_REJECT_FATAL_CONFLICT, "address in use by other client"};
+    }
     case PROBATION:
         if (e->ends <= f->now.wall) {
             return no_refusal;
@@ -684,8 +700,12 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
     /* Design, rule 2: a shorter renewal at the partner moves no promised end. */
     e->ends = time_max(e->ends, theirs);
     /* Whose clock cltt is in: the later of the two grants counts. */
-    e->granted_here = e->granted_here && e->cltt > m->client_last_transaction_time;
+    int64_t ours = e->cltt;
+    e->granted_here = e->granted_here && ours > time_add(m->client_last_transaction_time, -(int64_t)f->peer.ahead);
     take_times(e, m);
+    if (e->granted_here) {
+        e->cltt = ours;
+    }
     if (e->ends == theirs) {
         e->update_due = false;
     }
@@ -808,7 +828,7 @@ static struct refusal receive(struct failover *f, const struct failover_message 
     get_client(m, &client);
     if (e->update_xid != 0 && duel_is_ours(f, e, m)) {
         if (f->peer.wire_primary && is_clash(f, e, m, &client)) {
-            report_clash(f, e, &client); /* a secondary sees it when the primary insists */
+            report_clash(f, e, &client, true); /* a secondary sees it when the primary insists */
         }
         learn_longer_promise(f, e, m, &client);
         return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,

@@ -29,7 +29,7 @@ void Checks::told(const Client &c) {
 std::vector<uint32_t> Checks::held_twice() const {
     std::map<uint32_t, int> holders;
     for (const Client &c : clients) {
-        holders[c.address] += c.holds(world_.ms) ? 1 : 0;
+        holders[c.address] += c.holds(world_.ms) && !c.lost ? 1 : 0;
     }
     std::vector<uint32_t> twice;
     for (auto &[address, count] : holders) {
@@ -284,7 +284,7 @@ void Checks::may_serve(Machine &m) {
     }
 }
 
-void Checks::lost_database(Machine &m) {
+void Checks::lost_database(Machine &m, bool leases_too) {
     if (alone_[m.index]) {
         except("the database of the server that went on in partner-down was lost");
     }
@@ -292,6 +292,9 @@ void Checks::lost_database(Machine &m) {
         except("both databases were lost");
     }
     wiped_[m.index] = true;
+    for (Client &c : clients) {
+        c.lost = c.lost || (leases_too && c.from == m.index);
+    }
 }
 
 void Checks::forced_partner_down(Machine &m, int64_t since) {

@@ -22,6 +22,7 @@ struct Client {
     uint32_t address = 0; // that it believes to have
     int64_t until = 0;    // true ms
     int from = 0;         // the machine that gave it
+    bool lost = false;    // that machine has lost its database and its leases since
 
     bool holds(int64_t ms) const {
         return address != 0 && until > ms;
@@ -36,7 +37,7 @@ public:
     // ---- S1: no address is held by two clients ----
     std::vector<Client> clients;
     void told(const Client &c);
-    // Addresses that are held by more than one client now.
+    // Addresses that are held by more than one client now, as somebody could know.
     std::vector<uint32_t> held_twice() const;
 
     // ---- S2 and S3, for each grant; `before` is the binding as it was when the question came ----
@@ -65,7 +66,7 @@ public:
     bool is_alone(const Machine &m) const {
         return alone_[size_t(m.index)];
     }
-    void lost_database(Machine &m);
+    void lost_database(Machine &m, bool leases_too);
     void forced_partner_down(Machine &m, int64_t since);
     uint64_t clashes() const;
     unsigned clashes_excepted = 0;

@@ -227,7 +227,7 @@ void Digest::clients() {
     for (const Client &c : checks_.clients) {
         int64_t left = c.address == 0 ? 0 : std::max<int64_t>(c.until - world_.ms, -1);
         int64_t label = labels_[c.number] < 0 ? INT64_MAX : labels_[c.number];
-        all.push_back({{label, int64_t(c.address), c.address == 0 ? 0 : c.from, left, 0}});
+        all.push_back({{label, int64_t(c.address), c.address == 0 ? 0 : c.from, left, c.lost}});
     }
     std::sort(all.begin(), all.end());
     for (auto &c : all) {

@@ -269,6 +269,7 @@ void Simulation::take(size_t c, Machine &m, const Lease &lease) {
     Client &client = checks_->clients[c];
     tally.grants++;
     client.from = m.index;
+    client.lost = false;
     client.address = lease.address;
     // In whole seconds, as its server counts.
     client.until = world_->true_ms(m, world_->wall_of(m) + int64_t(lease.lifetime));
@@ -418,8 +419,9 @@ void Simulation::fault_database(Machine &m) {
     }
     tally.losses++;
     world_->note(std::string(m.name()) + " loses its database");
-    checks_->lost_database(m);
-    world_->lose_database(m, world_->random.chance(0.5));
+    bool leases_too = world_->random.chance(0.5);
+    checks_->lost_database(m, leases_too);
+    world_->lose_database(m, leases_too);
 }
 
 void Simulation::fault_clock(Machine &m) {

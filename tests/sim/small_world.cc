@@ -399,7 +399,7 @@ void SmallWorld::carry_out(const Event &e) {
         break;
     case Event::LOSE:
     case Event::LOSE_ALL:
-        checks.lost_database(m);
+        checks.lost_database(m, e.kind == Event::LOSE_ALL);
         lose_database(m, e.kind == Event::LOSE_ALL);
         break;
     case Event::RELOAD:
@@ -543,6 +543,7 @@ Lease SmallWorld::request(Client &c, Machine &m, uint32_t address, bool selects)
 
 void SmallWorld::take(Client &c, Machine &m, const Lease &lease) {
     c.from = m.index;
+    c.lost = false;
     c.address = lease.address;
     c.until = true_ms(m, wall_of(m) + int64_t(lease.lifetime));
     if (print_events) {

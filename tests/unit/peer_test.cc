@@ -110,7 +110,7 @@ TEST_F(PeerTest, ConnectByteByByte) {
                        "001b 0001 00"
                        "000f 0004 0000003c"
                        "000b 0020 ffffffffffffffffffffffffffffffff 00000000000000000000000000000000"
-                       "001d 000b 01 01 01 0000000000000000"),
+                       "001d 000b 01 01 03 0000000000000000"),
               to_hex(m.bytes));
     EXPECT_EQ("", names(id)) << "nothing more before CONNECTACK";
 }

@@ -755,6 +755,26 @@ TEST_F(TwoGrants, WhoseIsTheLast) {
     EXPECT_FALSE(x->binding(A).granted_here) << "neither of the partner's was here";
 }
 
+TEST_F(TwoGrants, WhoseIsTheLastByTwoClocks) {
+    skew = 30;
+    granted();
+    theirs(60, 29);
+    EXPECT_TRUE(x->binding(A).granted_here) << "a second before ours";
+    EXPECT_EQ(now.wall, x->binding(A).cltt) << "in our clock";
+    skew = 5; // a message that was on its way for 25 s
+    send(Message(FAILOVER_CONTACT));
+    ASSERT_EQ(5, x->status(now).skew);
+    theirs(60, 29);
+    EXPECT_TRUE(x->binding(A).granted_here);
+    EXPECT_EQ(OUTDATED, verdict(bndupd(A, FAILOVER_RELEASED, &one, now.wall + 29, now.wall, now.wall, now.wall + 29)))
+        << "it was released there before it was renewed here";
+    EXPECT_EQ(1u, all_updates().size());
+    theirs(60, 30);
+    EXPECT_FALSE(x->binding(A).granted_here);
+    EXPECT_EQ(now.wall + 30, x->binding(A).cltt);
+    skew = 0;
+}
+
 TEST_F(TwoGrants, ThePartnerStillHasToHearOfALongerPromise) {
     for (int64_t length : {40, 60}) {
         start_normal(P);
@@ -1020,12 +1040,14 @@ TEST_F(AcceptTable, NoClashIsCountedWhereThereIsNone) {
             x->kill();
             inbox.clear();
         }
-        // The partner had given it, and has given it on; or it is Kea's row, and whose grant that was isn't certain.
+        // The partner had given it, and has given it on; or it is Kea's row, and whose grant that was isn't certain:
+        // then it may be one.
         for (bool granted_here : {false, true}) {
             xid = granted_here ? 0 : 7;
             hold(FAILOVER_ACTIVE, role, 60, granted_here);
             EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall, now.wall, now.wall)));
-            EXPECT_EQ(0u, x->status(now).counters.clashes);
+            EXPECT_EQ(granted_here ? 1u : 0u, x->status(now).counters.clashes);
+            EXPECT_EQ(granted_here, x->logged("at the partner, who keeps it"));
             x->kill();
             inbox.clear();
         }
@@ -1952,6 +1974,36 @@ TEST_F(Update, WhatEitherHasToldAForgetfulPartnerCounts) {
     }
 }
 
+// What was told is long over: but it served on until it came to RECOVER.
+TEST_F(Update, WhatAForgetfulPartnerMayHaveExtendedIsPromised) {
+    ours = no_record = true;
+    const struct {
+        failover_binding_status status;
+        int64_t stos, ends;
+    } cases[] = {{FAILOVER_ACTIVE, -30, 35},     {FAILOVER_EXPIRED, -30, 35}, {FAILOVER_RELEASED, -30, 35},
+                 {FAILOVER_RELEASED, 100, 60},   {FAILOVER_RELEASED, -64, 1}, {FAILOVER_RELEASED, -65, -100},
+                 {FAILOVER_ABANDONED, -30, -100}};
+    for (auto &c : cases) {
+        SCOPED_TRACE(std::string(failover_binding_status_name(c.status)) + ", " + std::to_string(c.stos));
+        make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+        failover_binding b{};
+        b.address = POOL_FIRST;
+        b.status = c.status;
+        b.owner = FAILOVER_MINE;
+        b.starts = b.cltt = now.wall - 200;
+        b.ends = b.given = now.wall + (c.status == FAILOVER_ACTIVE ? 10 : -100);
+        b.sent = b.acked = b.received = now.wall - 500;
+        b.update_sent = b.state_sent = true;
+        b.client = one;
+        x->bindings_[POOL_FIRST] = b;
+        start();
+        link_up_in(FAILOVER_RECOVER, now.wall + c.stos);
+        EXPECT_EQ(c.ends, x->binding(POOL_FIRST).ends - now.wall);
+        x->kill();
+        inbox.clear();
+    }
+}
+
 TEST_F(Update, WhatAForgetfulPartnerCannotHavePromisedStays) {
     ours = true;
     make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
@@ -1981,6 +2033,28 @@ TEST_F(Update, WhatAForgetfulPartnerCannotHavePromisedStays) {
     EXPECT_EQ(now.wall - 10 - 10, x->binding(POOL_FIRST).ends);
     EXPECT_EQ(now.wall - 10 - 10, x->binding(POOL_FIRST + 1).ends);
     EXPECT_FALSE(x->binding(POOL_FIRST + 2).update_due) << "there is nothing to tell";
+}
+
+// The end of the lease before, its being free, and the lease of Kea's row are not on the disk: the row alone is.
+TEST_F(Update, WhatThePartnerMayHavePromisedOutlivesALeaseOfKeas) {
+    for (failover_binding_status status : {FAILOVER_ABANDONED, FAILOVER_EXPIRED, FAILOVER_FREE}) {
+        make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+        failover_binding b{};
+        b.address = POOL_FIRST;
+        b.status = status;
+        b.owner = FAILOVER_MINE;
+        b.starts = b.cltt = now.wall - 50;
+        b.received = now.wall + 500;
+        b.update_sent = b.state_sent = true;
+        x->bindings_[POOL_FIRST] = b;
+        x->rows_[POOL_FIRST] = Server::Row{one, now.wall - 10, now.wall + 50};
+        start();
+        ASSERT_EQ(FAILOVER_ACTIVE, x->binding(POOL_FIRST).status);
+        EXPECT_EQ(status == FAILOVER_FREE ? 50 : 500, x->binding(POOL_FIRST).sent - now.wall);
+        EXPECT_EQ(0, x->binding(POOL_FIRST).acked) << "it is no licence for a longer lease";
+        x->kill();
+        inbox.clear();
+    }
 }
 
 TEST_F(Update, APartnerGetsBackWhatItHasToldItself) {
