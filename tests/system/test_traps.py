@@ -223,6 +223,7 @@ def test_infinite_lifetime_while_interrupted(bed, library, policy):
     answer = client.renew(lease)
     if policy == "replace":
         assert isinstance(answer, Nak), "a lease given during the interruption is not extended"
+        wait_on_disk(primary, lease)
         lease = client.dora(server=primary)
         assert lease.lifetime == MCLT
     else:
