@@ -566,7 +566,10 @@ static bool is_news(const struct failover *f, const struct entry *e, const struc
         return false;
     }
     if (e->status == FAILOVER_ACTIVE && entry_is_client(e, &lease->client)) {
-        return lease->ends > e->ends || lease->cltt > e->cltt;
+        /* Another row than that of the partner's grant that is known here: by its clock it may seem older. */
+        bool other_grant = !e->granted_here && (lease->cltt != e->cltt || lease->ends != e->given);
+        int64_t cltt = time_add(lease->cltt, other_grant ? core_skew(f) : 0);
+        return lease->ends > e->ends || cltt > e->cltt;
     }
     /*
      * What ended the lease, freed the address or gave it on is later than the lease: the row was left over. That may

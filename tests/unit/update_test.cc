@@ -2035,6 +2035,36 @@ TEST_F(Update, WhatAForgetfulPartnerCannotHavePromisedStays) {
     EXPECT_FALSE(x->binding(POOL_FIRST + 2).update_due) << "there is nothing to tell";
 }
 
+// The row of a renewal here, whose record was lost: by the partner's clock, which is ahead, its grant seems the later.
+TEST_F(Update, ARowOfThisServersCountsThoughThePartnersClockIsAhead) {
+    const struct {
+        int64_t row_cltt, row_ends;
+        bool counts;
+    } cases[] = {{-10, 50, true}, {-26, 50, false}, {-5, 60, false}}; // the last is the row of the partner's grant
+    for (auto &c : cases) {
+        SCOPED_TRACE(c.row_cltt);
+        make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+        x->record_->skew = 20;
+        failover_binding b{};
+        b.address = POOL_FIRST;
+        b.status = FAILOVER_ACTIVE;
+        b.owner = FAILOVER_MINE;
+        b.starts = now.wall - 50;
+        b.cltt = now.wall - 5;
+        b.given = now.wall + 60;
+        b.ends = now.wall + 100;
+        b.update_sent = b.state_sent = true;
+        b.client = one;
+        x->bindings_[POOL_FIRST] = b;
+        x->rows_[POOL_FIRST] = Server::Row{one, now.wall + c.row_cltt, now.wall + c.row_ends};
+        start();
+        EXPECT_EQ(c.counts, x->binding(POOL_FIRST).granted_here);
+        EXPECT_EQ(100, x->binding(POOL_FIRST).ends - now.wall);
+        x->kill();
+        inbox.clear();
+    }
+}
+
 // The end of the lease before, its being free, and the lease of Kea's row are not on the disk: the row alone is.
 TEST_F(Update, WhatThePartnerMayHavePromisedOutlivesALeaseOfKeas) {
     for (failover_binding_status status : {FAILOVER_ABANDONED, FAILOVER_EXPIRED, FAILOVER_FREE}) {
