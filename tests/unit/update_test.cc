@@ -1019,6 +1019,26 @@ TEST_F(AcceptTable, TwoClientsOnOneAddress) {
     EXPECT_EQ(1u, x->rows_.count(A));
 }
 
+// A lease of which only Kea's row was left: it may be older than the partner's, but where it isn't, it is what counts.
+TEST_F(AcceptTable, AClashWithARowOfKeas) {
+    for (failover_role role : {P, S}) {
+        for (int64_t older : {5, 60}) {
+            xid = 0;
+            hold(FAILOVER_ACTIVE, role, 60);
+            int64_t theirs = x->binding(A).cltt - older;
+            bool stays = role == P && older > 6;
+            EXPECT_EQ(stays ? int(FAILOVER_REJECT_FATAL_CONFLICT) : int(ACCEPTED),
+                      verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, theirs, theirs)));
+            EXPECT_EQ(1u, x->status(now).counters.clashes);
+            failover_client holder = x->binding(A).client;
+            EXPECT_EQ(stays, failover_same_client(&one, &holder));
+            x->kill();
+            inbox.clear();
+        }
+    }
+    xid = 7;
+}
+
 TEST_F(AcceptTable, NoClashIsCountedWhereThereIsNone) {
     // The lease here has ended.
     hold(FAILOVER_ACTIVE, S, -1);
