@@ -521,7 +521,8 @@ static int64_t last_transaction(const struct failover *f, const struct failover_
 /* Their client's last transaction is not before ours: equal counts, since dhcpd doesn't tell those it answers from its
  * cache (3.6). */
 static bool not_earlier(const struct failover *f, const struct failover_message *m, int64_t than) {
-    return time_add(last_transaction(f, m), core_skew(f) + UNCERTAIN + 1) >= than;
+    /* What is held from the future, since a clock was set back, is of no use for that. */
+    return time_add(last_transaction(f, m), core_skew(f) + UNCERTAIN + 1) >= time_min(than, f->now.wall);
 }
 
 /*

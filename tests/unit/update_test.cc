@@ -999,6 +999,21 @@ TEST_F(AcceptTable, HeldActiveAbandoned) {
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_ABANDONED, nullptr, 0, 500)) << "a dhcpd doesn't say when it was";
 }
 
+// Else two such servers would reject each other's for as long as that is ahead.
+TEST_F(AcceptTable, WhatIsHeldFromTheFutureIsNoReasonToRefuse) {
+    ours = true;
+    const failover_binding_status kinds[][2] = {{FAILOVER_ABANDONED, FAILOVER_ACTIVE},
+                                                {FAILOVER_RELEASED, FAILOVER_ACTIVE},
+                                                {FAILOVER_ACTIVE, FAILOVER_ABANDONED}};
+    for (auto [held, coming] : kinds) {
+        hold(held, S, 9000);
+        now.wall -= 7200;
+        now.mono++;
+        EXPECT_EQ(ACCEPTED, comes(coming, coming == FAILOVER_ACTIVE ? &one : nullptr, -1, 60))
+            << failover_binding_status_name(held);
+    }
+}
+
 TEST_F(AcceptTable, TwoClientsOnOneAddress) {
     hold(FAILOVER_ACTIVE, P, 60);
     EXPECT_EQ(CONFLICT, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
