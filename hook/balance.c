@@ -11,11 +11,14 @@
 
 /* ---- Ownership --------------------------------------------------------------------------------------------------- */
 
+/* Whose everything is that is nobody's yet. */
+static enum failover_owner first_owner(const struct failover *f) {
+    return f->config.role == FAILOVER_PRIMARY ? FAILOVER_MINE : FAILOVER_PARTNERS;
+}
+
 enum failover_binding_status balance_to_wire(const struct failover *f, const struct entry *e) {
-    if (e->owner == FAILOVER_NOBODY) {
-        return FAILOVER_FREE;
-    }
-    return (e->owner == FAILOVER_MINE) == f->peer.wire_primary ? FAILOVER_FREE : FAILOVER_BACKUP;
+    bool mine = (e->owner == FAILOVER_NOBODY ? first_owner(f) : e->owner) == FAILOVER_MINE;
+    return mine == f->peer.wire_primary ? FAILOVER_FREE : FAILOVER_BACKUP;
 }
 
 enum failover_owner balance_from_wire(const struct failover *f, enum failover_binding_status status) {
@@ -40,7 +43,7 @@ void balance_take_ownership(struct failover *f) {
     if (f->record.default_owner != FAILOVER_NOBODY) {
         return;
     }
-    enum failover_owner owner = f->config.role == FAILOVER_PRIMARY ? FAILOVER_MINE : FAILOVER_PARTNERS;
+    enum failover_owner owner = first_owner(f);
     f->record.default_owner = owner;
     take_recorded(f, owner);
     table_take_nobodys(&f->table, owner);

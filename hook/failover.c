@@ -523,14 +523,19 @@ void failover_stop(struct failover *f, struct failover_clock now) {
 
 /* Kea's lease is news: it was made when this library didn't see it, or its record didn't reach the disk. */
 static void take_lease(struct failover *f, struct entry *e, const struct failover_lease *lease) {
-    bool over = e->status == FAILOVER_FREE || e->status == FAILOVER_ABANDONED;
-    bool same = !over && entry_is_client(e, &lease->client);       /* also one that had ended, and went on */
+    bool same = e->status == FAILOVER_ACTIVE && entry_is_client(e, &lease->client);
+    bool agreed = e->status == FAILOVER_FREE;
     int64_t promised = e->status == FAILOVER_ACTIVE ? e->ends : 0; /* to another client too */
-    /* It may be the client of before, whose lease the partner has extended. */
-    int64_t known = e->status == FAILOVER_FREE ? 0 : time_max(e->sent, time_max(e->acked, e->received));
+    /*
+     * One that had ended may have gone on, and the partner may have extended it; or both have agreed on its end, and
+     * this is another: what the partner knew then is no licence for it.
+     */
+    int64_t known = agreed ? 0 : time_max(e->sent, time_max(e->acked, e->received));
+    bool may_be_known = !agreed && e->update_sent;
     core_change(f, e);
     if (!same) {
         lease_rules_begin_lease(e);
+        e->update_sent = may_be_known;
     }
     if (f->record.default_owner == FAILOVER_NOBODY) {
         e->update_sent = true; /* without a record nobody knows that it wasn't */
@@ -566,7 +571,10 @@ static bool is_news(const struct failover *f, const struct entry *e, const struc
         return false;
     }
     if (e->status == FAILOVER_ACTIVE && entry_is_client(e, &lease->client)) {
-        return lease->ends > e->ends || lease->cltt > e->cltt;
+        /* Another row than that of the partner's grant that is known here: by its clock it may seem older. */
+        bool other_grant = !e->granted_here && (lease->cltt != e->cltt || lease->ends != e->given);
+        int64_t cltt = time_add(lease->cltt, other_grant ? core_skew(f) : 0);
+        return lease->ends > e->ends || cltt > e->cltt;
     }
     /*
      * What ended the lease, freed the address or gave it on is later than the lease: the row was left over. That may

@@ -521,7 +521,8 @@ static int64_t last_transaction(const struct failover *f, const struct failover_
 /* Their client's last transaction is not before ours: equal counts, since dhcpd doesn't tell those it answers from its
  * cache (3.6). */
 static bool not_earlier(const struct failover *f, const struct failover_message *m, int64_t than) {
-    return time_add(last_transaction(f, m), core_skew(f) + UNCERTAIN + 1) >= than;
+    /* What is held from the future, since a clock was set back, is of no use for that. */
+    return time_add(last_transaction(f, m), core_skew(f) + UNCERTAIN + 1) >= time_min(than, f->now.wall);
 }
 
 /*
@@ -559,9 +560,9 @@ static bool is_clash(const struct failover *f, const struct entry *e, const stru
 }
 
 /* A row of Kea's that was all there was of a lease may be left over from one of the partner's, which has taken it back
- * since: that is counted, but not held against the partner. */
-static bool is_certain(const struct entry *e) {
-    return e->xid != 0;
+ * since. Then it is counted, but only held against what is certainly older. */
+static bool counts_against(const struct failover *f, const struct entry *e, const struct failover_message *m) {
+    return e->xid != 0 || !not_earlier(f, m, e->cltt);
 }
 
 static struct refusal check_against_held(struct failover *f, const struct entry *e, const struct failover_message *m,
@@ -603,7 +604,7 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
         if (!is_clash(f, e, m, client)) {
             return no_refusal; /* the partner gave it, took it back and gave it on before it told us of either */
         }
-        bool stays = f->peer.wire_primary && is_certain(e);
+        bool stays = f->peer.wire_primary && counts_against(f, e, m);
         report_clash(f, e, client, stays);
         if (!stays) {
             return no_refusal;

@@ -17,6 +17,7 @@ using namespace failover_sim;
 namespace {
 
 struct Options {
+    const char *program = "";
     uint64_t first = 1;
     uint64_t seeds = 0;
     int64_t seconds = 0;
@@ -98,7 +99,7 @@ int run(const Options &options) {
     });
     printf("%s\n%zu failed\n", all.text().c_str(), failed.size());
     for (uint64_t seed : failed) {
-        printf("again: simulator --seed %llu\n", static_cast<unsigned long long>(seed));
+        printf("again: %s --seed %llu\n", options.program, static_cast<unsigned long long>(seed));
     }
     return failed.empty() ? 0 : 1;
 }
@@ -148,6 +149,7 @@ int run_small_world(const Options &options) {
 int main(int argc, char **argv) {
     ::testing::InitGoogleTest(&argc, argv);
     Options options;
+    options.program = argv[0];
     if (!parse(argc, argv, options)) {
         fprintf(stderr,
                 "usage: %s [--seed N [--watch NUMBER-OF-ADDRESS] | [--first N] --seeds N | [--first N] --seconds N |\n"

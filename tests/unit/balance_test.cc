@@ -813,31 +813,39 @@ TEST_F(BalanceWire, WhoOwnsAlreadyTakesNothingAnew) {
     EXPECT_EQ(FAILOVER_PARTNERS, x->record_->default_owner);
 }
 
-// A reserved address may be leased before anything is owned; the partner takes it for the primary's as this one does.
+// A reserved address may be leased before anything is owned; the partner takes it for the configured primary's as this
+// one does, whoever acts as one.
 TEST_F(BalanceWire, WhatIsStillNobodysIsThePrimarysOnTheWire) {
-    make(FAILOVER_PRIMARY, 20, [](failover_config &c) { c.interrupted_leases = FAILOVER_EXTEND; });
-    x->reserved_ = {POOL_FIRST};
-    start();
-    state_enter(x->core_, FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall);
-    failover_client c = make_client(1);
-    failover_ask a = ask(c, POOL_FIRST);
-    a.reserved = true;
-    ASSERT_TRUE(failover_bound(x->core_, &a, now.wall, 60, now));
-    pass(61000);
-    ASSERT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status) << "rewound";
-    ASSERT_EQ(FAILOVER_NOBODY, x->binding(POOL_FIRST).owner);
-    link_up();
-    send(state_message(FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall));
-    ASSERT_EQ(FAILOVER_NORMAL, x->state());
-    bool told = false;
-    for (const Received &r : in(link)) {
-        if (r.m.type == FAILOVER_BNDUPD) {
-            EXPECT_EQ(POOL_FIRST, r.m.assigned_ip_address);
-            EXPECT_EQ(FAILOVER_FREE, r.m.binding_status);
-            told = true;
+    for (failover_role acting : {FAILOVER_PRIMARY, FAILOVER_SECONDARY}) {
+        make(FAILOVER_PRIMARY, 20, [](failover_config &c) { c.interrupted_leases = FAILOVER_EXTEND; });
+        x->reserved_ = {POOL_FIRST};
+        start();
+        state_enter(x->core_, FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall);
+        failover_client c = make_client(1);
+        failover_ask a = ask(c, POOL_FIRST);
+        a.reserved = true;
+        ASSERT_TRUE(failover_bound(x->core_, &a, now.wall, 60, now));
+        pass(61000);
+        ASSERT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status) << "rewound";
+        ASSERT_EQ(FAILOVER_NOBODY, x->binding(POOL_FIRST).owner);
+        ours = acting == FAILOVER_SECONDARY;
+        acting_primary = acting;
+        acting_since = ours ? now.wall : 0;
+        link_up();
+        send(state_message(FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall));
+        ASSERT_EQ(FAILOVER_NORMAL, x->state());
+        bool told = false;
+        for (const Received &r : in(link)) {
+            if (r.m.type == FAILOVER_BNDUPD) {
+                EXPECT_EQ(POOL_FIRST, r.m.assigned_ip_address);
+                EXPECT_EQ(ours ? FAILOVER_BACKUP : FAILOVER_FREE, r.m.binding_status);
+                told = true;
+            }
         }
+        EXPECT_TRUE(told);
+        x->kill();
+        inbox.clear();
     }
-    EXPECT_TRUE(told);
 }
 
 // ---- A gift is nobody's from the moment its update is queued (rule 12) ----------------------------------------------

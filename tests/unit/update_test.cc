@@ -999,6 +999,21 @@ TEST_F(AcceptTable, HeldActiveAbandoned) {
     EXPECT_EQ(ACCEPTED, comes(FAILOVER_ABANDONED, nullptr, 0, 500)) << "a dhcpd doesn't say when it was";
 }
 
+// Else two such servers would reject each other's for as long as that is ahead.
+TEST_F(AcceptTable, WhatIsHeldFromTheFutureIsNoReasonToRefuse) {
+    ours = true;
+    const failover_binding_status kinds[][2] = {{FAILOVER_ABANDONED, FAILOVER_ACTIVE},
+                                                {FAILOVER_RELEASED, FAILOVER_ACTIVE},
+                                                {FAILOVER_ACTIVE, FAILOVER_ABANDONED}};
+    for (auto [held, coming] : kinds) {
+        hold(held, S, 9000);
+        now.wall -= 7200;
+        now.mono++;
+        EXPECT_EQ(ACCEPTED, comes(coming, coming == FAILOVER_ACTIVE ? &one : nullptr, -1, 60))
+            << failover_binding_status_name(held);
+    }
+}
+
 TEST_F(AcceptTable, TwoClientsOnOneAddress) {
     hold(FAILOVER_ACTIVE, P, 60);
     EXPECT_EQ(CONFLICT, verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, now.wall, now.wall)));
@@ -1017,6 +1032,26 @@ TEST_F(AcceptTable, TwoClientsOnOneAddress) {
     EXPECT_TRUE(failover_same_client(&two, &holder));
     EXPECT_EQ(0, x->binding(A).xid) << "nothing of the lease before is left";
     EXPECT_EQ(1u, x->rows_.count(A));
+}
+
+// A lease of which only Kea's row was left: it may be older than the partner's, but where it isn't, it is what counts.
+TEST_F(AcceptTable, AClashWithARowOfKeas) {
+    for (failover_role role : {P, S}) {
+        for (int64_t older : {5, 60}) {
+            xid = 0;
+            hold(FAILOVER_ACTIVE, role, 60);
+            int64_t theirs = x->binding(A).cltt - older;
+            bool stays = role == P && older > 6;
+            EXPECT_EQ(stays ? int(FAILOVER_REJECT_FATAL_CONFLICT) : int(ACCEPTED),
+                      verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 60, theirs, theirs)));
+            EXPECT_EQ(1u, x->status(now).counters.clashes);
+            failover_client holder = x->binding(A).client;
+            EXPECT_EQ(stays, failover_same_client(&one, &holder));
+            x->kill();
+            inbox.clear();
+        }
+    }
+    xid = 7;
 }
 
 TEST_F(AcceptTable, NoClashIsCountedWhereThereIsNone) {
@@ -2033,6 +2068,36 @@ TEST_F(Update, WhatAForgetfulPartnerCannotHavePromisedStays) {
     EXPECT_EQ(now.wall - 10 - 10, x->binding(POOL_FIRST).ends);
     EXPECT_EQ(now.wall - 10 - 10, x->binding(POOL_FIRST + 1).ends);
     EXPECT_FALSE(x->binding(POOL_FIRST + 2).update_due) << "there is nothing to tell";
+}
+
+// The row of a renewal here, whose record was lost: by the partner's clock, which is ahead, its grant seems the later.
+TEST_F(Update, ARowOfThisServersCountsThoughThePartnersClockIsAhead) {
+    const struct {
+        int64_t row_cltt, row_ends;
+        bool counts;
+    } cases[] = {{-10, 50, true}, {-26, 50, false}, {-5, 60, false}}; // the last is the row of the partner's grant
+    for (auto &c : cases) {
+        SCOPED_TRACE(c.row_cltt);
+        make_known(P, FAILOVER_COMMUNICATIONS_INTERRUPTED);
+        x->record_->skew = 20;
+        failover_binding b{};
+        b.address = POOL_FIRST;
+        b.status = FAILOVER_ACTIVE;
+        b.owner = FAILOVER_MINE;
+        b.starts = now.wall - 50;
+        b.cltt = now.wall - 5;
+        b.given = now.wall + 60;
+        b.ends = now.wall + 100;
+        b.update_sent = b.state_sent = true;
+        b.client = one;
+        x->bindings_[POOL_FIRST] = b;
+        x->rows_[POOL_FIRST] = Server::Row{one, now.wall + c.row_cltt, now.wall + c.row_ends};
+        start();
+        EXPECT_EQ(c.counts, x->binding(POOL_FIRST).granted_here);
+        EXPECT_EQ(100, x->binding(POOL_FIRST).ends - now.wall);
+        x->kill();
+        inbox.clear();
+    }
 }
 
 // The end of the lease before, its being free, and the lease of Kea's row are not on the disk: the row alone is.
