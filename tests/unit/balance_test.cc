@@ -2,6 +2,7 @@
 //
 // Who owns the free addresses: the first division, gifts, POOLREQ and POOLRESP, by dhcpd's formulas.
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "balance.h"
@@ -348,6 +349,8 @@ TEST_F(Balance, WhatIsNobodysIsWrittenDownWhenItIsSomebodys) {
     pass(200);
     ASSERT_EQ(FAILOVER_NORMAL, s->state());
     EXPECT_EQ(FAILOVER_PARTNERS, s->bindings_[address].owner) << "never divided, so the configured primary's";
+    failover_status status = s->status(now);
+    EXPECT_EQ(20u, std::accumulate(std::begin(status.by_status), std::end(status.by_status), uint64_t(0)));
 }
 
 // ---- One server, and a partner played by the test -------------------------------------------------------------------

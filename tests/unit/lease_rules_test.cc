@@ -511,6 +511,33 @@ TEST_F(Normal, LoadBalancingForgetsNobodyWhoWaitsBesideManyOthers) {
     }
 }
 
+// More than can be remembered: those that have asked least recently are forgotten.
+TEST_F(Normal, LoadBalancingTakesNobodyForAnother) {
+    auto ask_all = [&](unsigned first, unsigned last) {
+        int answered = 0;
+        for (unsigned n = first; n <= last; n++) {
+            answered += discover(make_client(n), 0) == FAILOVER_GO_ON;
+        }
+        return answered;
+    };
+    int remembered[2];
+    for (bool partner_answers : {false, true}) {
+        in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
+        ASSERT_EQ(0, ask_all(1, 20000));
+        if (partner_answers) {
+            for (unsigned n = 30001; n <= 30300; n++) {
+                failover_client c = make_client(n);
+                lease_rules_partner_answered(x->core(), &c);
+            }
+        }
+        wait(4);
+        EXPECT_EQ(0, ask_all(40001, 40100)) << "who asks for the first time";
+        remembered[partner_answers] = ask_all(1, 20000);
+    }
+    EXPECT_GT(remembered[0], 1000);
+    EXPECT_EQ(remembered[0], remembered[1]) << "the partner has answered others";
+}
+
 TEST_F(Normal, AnAnswerOfThePartnersEndsTheWaiting) {
     for (bool with_id : {false, true}) {
         in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });

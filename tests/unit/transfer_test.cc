@@ -469,4 +469,36 @@ TEST_F(Transfer, LeavingPartnerDownWritesWhatWasLeasedAloneAndNothingElse) {
     EXPECT_FALSE(x->bindings_[POOL_FIRST + 60].made_partner_down);
 }
 
+TEST_F(Transfer, WhatWasLeasedWhileItWasBeingLeftHidesNothing) {
+    make_leases(0, 100, nullptr, FAILOVER_PARTNER_DOWN);
+    start();
+    pass(20000);
+    ASSERT_NE(0u, bind(one, POOL_FIRST + 60));
+    link_up();
+    send(state_message(FAILOVER_RECOVER, now.wall));
+    send(state_message(FAILOVER_RECOVER_DONE, now.wall));
+    ASSERT_TRUE(x->core()->requests.closing);
+    ASSERT_NE(0u, bind(two, POOL_FIRST + 61));
+    ASSERT_FALSE(x->bindings_[POOL_FIRST + 61].made_partner_down);
+    acknowledge_everything();
+    ASSERT_EQ(FAILOVER_NORMAL, x->state());
+    EXPECT_FALSE(x->bindings_[POOL_FIRST + 60].made_partner_down);
+}
+
+// Who is silent ends no lease, nor one that is scheduled anew with a later portion.
+TEST_F(Transfer, NothingEndsThatWasDueInTheStateOfBefore) {
+    make_leases(
+        MANY, MANY, [&](failover_binding &b) { b.ends = b.given = now.wall + 30; }, FAILOVER_PARTNER_DOWN);
+    start();
+    pass(29000);
+    ASSERT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    state_enter(x->core(), FAILOVER_RECOVER, now.wall);
+    now.mono += 10000;
+    now.wall += 10;
+    run();
+    EXPECT_EQ(MANY, x->status(now).by_status[FAILOVER_ACTIVE]);
+    pass(100);
+    EXPECT_EQ(MANY, x->status(now).by_status[FAILOVER_ACTIVE]);
+}
+
 } // namespace
