@@ -531,14 +531,12 @@ static void take_lease(struct failover *f, struct entry *e, const struct failove
      * this is another: what the partner knew then is no licence for it.
      */
     int64_t known = agreed ? 0 : time_max(e->sent, time_max(e->acked, e->received));
-    bool may_be_known = !agreed && e->update_sent;
     core_change(f, e);
     if (!same) {
         lease_rules_begin_lease(e);
-        e->update_sent = may_be_known;
     }
-    if (f->record.default_owner == FAILOVER_NOBODY) {
-        e->update_sent = true; /* without a record nobody knows that it wasn't */
+    if (!same || f->record.default_owner == FAILOVER_NOBODY) {
+        e->update_sent = true; /* it may be one of the partner's, who has extended it since */
     }
     if (!entry_set_client(e, &lease->client)) {
         core_log(f, FAILOVER_ERROR, "out of memory: a lease of Kea's is not taken over");

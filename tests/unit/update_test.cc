@@ -2117,6 +2117,8 @@ TEST_F(Update, WhatThePartnerMayHavePromisedOutlivesALeaseOfKeas) {
         ASSERT_EQ(FAILOVER_ACTIVE, x->binding(POOL_FIRST).status);
         EXPECT_EQ(status == FAILOVER_FREE ? 50 : 500, x->binding(POOL_FIRST).sent - now.wall);
         EXPECT_EQ(0, x->binding(POOL_FIRST).acked) << "it is no licence for a longer lease";
+        EXPECT_TRUE(x->binding(POOL_FIRST).update_sent)
+            << "it may be the partner's: its end alone is not enough to wait for";
         x->kill();
         inbox.clear();
     }
