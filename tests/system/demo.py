@@ -127,7 +127,7 @@ def partner_returns(bed, primary, secondary):
 def planned_shutdown(primary, secondary):
     force(primary, "shutdown")
     wait_states("shutdown/partner-down", primary, secondary, timeout=5)
-    check(roles(primary, secondary) == "secondary/primary", f"roles {roles(primary, secondary)}")
+    wait_until(lambda: roles(primary, secondary) == "secondary/primary", 5, lambda: f"roles {roles(primary, secondary)}")
     show("curl: force-state shutdown on the first -> the second is told, goes to partner-down and is primary now")
 
 

@@ -532,9 +532,12 @@ TEST_F(Normal, LoadBalancingTakesNobodyForAnother) {
         }
         wait(4);
         EXPECT_EQ(0, ask_all(40001, 40100)) << "who asks for the first time";
-        remembered[partner_answers] = ask_all(1, 20000);
+        remembered[partner_answers] = 0;
+        for (unsigned n = 20000; n > 0; n--) { // the latest first, who are those that are remembered
+            remembered[partner_answers] += ask_all(n, n);
+        }
     }
-    EXPECT_GT(remembered[0], 1000);
+    EXPECT_GT(remembered[0], 300);
     EXPECT_EQ(remembered[0], remembered[1]) << "the partner has answered others";
 }
 

@@ -20,6 +20,7 @@ protected:
                      failover_state state = FAILOVER_COMMUNICATIONS_INTERRUPTED) {
         ours = true;
         partner_max_unacked = 100;
+        partner_receive_timer = 300; // no CONTACT is due while a test lasts
         make_known(FAILOVER_PRIMARY, state, 20);
         failover_record record = *x->record_;
         make(FAILOVER_PRIMARY, addresses);
@@ -126,6 +127,7 @@ TEST_F(Transfer, TellsHowFarAnAnswerIs) {
     EXPECT_EQ(10, transfer().left);
     pass(4900);
     EXPECT_EQ(0u, lines("are sent")) << "every ten seconds";
+    EXPECT_EQ(now.mono + 100, failover_deadline(x->core()));
     pass(200);
     EXPECT_EQ(1u, lines("1000 of 3000 bindings that the partner asked for are sent (33 %), 20 s to go"));
     pass(9800);
@@ -185,7 +187,9 @@ TEST_F(Transfer, TellsHowMuchHasCome) {
     }
     EXPECT_EQ(7u, transfer().bindings);
     EXPECT_EQ(0u, transfer().expected) << "the partner doesn't say";
+    EXPECT_EQ(0, transfer().left);
     pass(9900);
+    EXPECT_EQ(now.mono + 100, failover_deadline(x->core()));
     EXPECT_EQ(0u, lines("have come from the partner"));
     pass(200);
     EXPECT_EQ(1u, lines("7 bindings have come from the partner, in 10 s"));
@@ -198,13 +202,17 @@ TEST_F(Transfer, IsQueuedNoFurtherAheadThanThePartnerTakesIt) {
     start_linked();
     send(Message(FAILOVER_UPDREQALL, 77));
     size_t all = 0;
+    int full = 0;
     for (std::vector<uint32_t> some; all < MANY && !(some = acknowledge(50)).empty(); all += some.size()) {
+        run();
         EXPECT_LE(queued(), 1024u);
         EXPECT_LE(x->status(now).updates_unacked, 100u);
         if (queued() == 1024) {
+            full++;
             EXPECT_GT(failover_deadline(x->core()), now.mono + 1) << "there is nothing to do before an answer";
         }
     }
+    EXPECT_GT(full, 10);
     EXPECT_EQ(MANY, all);
     acknowledge();
     EXPECT_TRUE(is_done());
@@ -223,7 +231,7 @@ TEST_F(Transfer, ALargePoolIsSearchedInPortions) {
     run();
     EXPECT_EQ(std::vector<uint32_t>{POOL_FIRST}, acknowledge());
     EXPECT_TRUE(x->core()->requests.scanning);
-    EXPECT_FALSE(is_done()) << "nothing is outstanding, but who knows what comes";
+    EXPECT_EQ(std::string::npos, names(link).find("UPDDONE")) << "nothing is outstanding, but who knows what comes";
     pass(100);
     EXPECT_EQ(std::vector<uint32_t>{LAST}, acknowledge());
     acknowledge();
@@ -241,6 +249,8 @@ TEST_F(Transfer, WhatIsToldAgainIsNotWrittenAgain) {
     EXPECT_EQ(3u, acknowledge_everything());
     EXPECT_EQ(before + 1, failover_sequence(x->core())) << "for what was acknowledged to another end";
     EXPECT_EQ(now.wall + 5000, x->binding(POOL_FIRST + 1).acked);
+    disconnect(link);
+    EXPECT_EQ(0u, queued()) << "nor told a third time";
 }
 
 TEST_F(Transfer, ALeaseThatChangesWhileItIsToldAgainIsToldOnceMore) {
@@ -452,6 +462,25 @@ TEST_F(Forgetful, WhatIsToldBeforeItsPortionComesIsToldWithItCounted) {
     }
     ASSERT_EQ(FAILOVER_BNDUPD, r.m.type);
     EXPECT_EQ(promised, r.m.lease_expiration_time);
+}
+
+// ---- Gifts ------------------------------------------------------------------------------------------------------------
+
+TEST_F(Transfer, FreeAddressesAreGivenInPortionsAsThePartnerTakesThem) {
+    make_leases(0, 40000, nullptr, FAILOVER_NORMAL);
+    start();
+    link_up();
+    auto given = [this] { return x->status(now).by_status[FAILOVER_BACKUP]; };
+    Bytes bytes = encode(state_message(FAILOVER_COMMUNICATIONS_INTERRUPTED, now.wall));
+    failover_received(x->core(), link, bytes.data(), bytes.size(), now);
+    EXPECT_EQ(1024u, given());
+    EXPECT_TRUE(x->logged("1024 free addresses go to the partner, more will follow"));
+    run();
+    run();
+    EXPECT_EQ(1024u, given()) << "the partner has yet to take half of these";
+    EXPECT_EQ(20000u, acknowledge_everything());
+    EXPECT_EQ(20000u, given());
+    EXPECT_GT(failover_deadline(x->core()), now.mono + 100) << "that was all";
 }
 
 // ---- Back from PARTNER-DOWN ---------------------------------------------------------------------------------------------

@@ -1972,6 +1972,18 @@ TEST_F(Update, WhatAForgetfulPartnerMayHavePromisedIsPromised) {
 }
 
 // It was forced to serve without a record, and what it has promised since it knows.
+// That its clock seems behind may only be a slow link: it makes no release later than it says.
+TEST_F(Update, AReleaseBeforeTheRenewalHereEndsNothingThoughThePartnersClockSeemsBehind) {
+    ours = true;
+    skew = -20;
+    start_normal(P);
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    acknowledge_all();
+    int64_t t = now.wall;
+    EXPECT_EQ(OUTDATED, verdict(bndupd(POOL_FIRST, FAILOVER_RELEASED, &one, t - 10, t - 10, t - 10, t - 10)));
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(POOL_FIRST).status);
+}
+
 TEST_F(Update, AForgetfulPartnerThatServesHasForgottenNothingAnew) {
     ours = true;
     start_normal(P);
