@@ -53,6 +53,7 @@ class Rush(Threads):
         self.errors = []
         self.acks = 0
         self._released = {}         # (client, address) -> when
+        self._unheard = set()       # clients that have missed an answer, which may have been a refusal
         self._random = random.Random(count if seed is None else seed)
         super().__init__(self._run, [(bed.client(),) for _ in range(count)])
 
@@ -75,6 +76,8 @@ class Rush(Threads):
         """What the client has after an answer."""
         if self._random.random() < self.LOST:
             answer = None
+        if answer is None:
+            self._unheard.add(client)
         if isinstance(answer, Nak) and hold:
             hold.end = min(hold.end, answer.at)
             return None
@@ -93,6 +96,8 @@ class Rush(Threads):
 
     def _begin(self, client):
         offers = client.request_raw(packet.DISCOVER, expect=1, timeout=self.ANSWER, secs=self._random.choice((0, 5)))
+        if not offers:
+            self._unheard.add(client)
         sent = time.time()
         return self._told(client, client.request(offers[0], timeout=self.ANSWER), sent) if offers else None
 
@@ -142,7 +147,9 @@ class Rush(Threads):
             for whose, memory in memories:
                 there = memory.get(hold.address)
                 if "lease" in whose:
-                    known = there[0] == hold.client.mac if there else has_another_row(memory, hold.client)
+                    # A refusal takes Kea's row away, and the binding stays to its end.
+                    known = (there[0] == hold.client.mac if there else
+                             hold.client in self._unheard or has_another_row(memory, hold.client))
                 else:
                     known = there and there[0] == hold.client.mac and there[1] >= hold.end - 2
                 assert known, f"{whose}: {there} where {hold} counts"
