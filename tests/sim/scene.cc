@@ -81,6 +81,14 @@ failover_plan Scene::force(Machine &m, failover_state state, bool override_guard
     return plan;
 }
 
+bool Scene::open_end(Machine &m, int id, bool dialled) {
+    bool open = failover_connected(m.server->core_, id, dialled, at(m));
+    if (open) {
+        m.server->connections_.push_back(id);
+    }
+    return open;
+}
+
 // ---- What happened --------------------------------------------------------------------------------------------------
 
 void Scene::notice_state(Machine &m) {

@@ -115,6 +115,8 @@ public:
 protected:
     std::array<Machine, 2> machines_;
     void notice_state(Machine &m);
+    // Tells the server of its end of a connection. False: it won't have it.
+    bool open_end(Machine &m, int id, bool dialled);
 
 private:
     std::deque<std::string> notes_;

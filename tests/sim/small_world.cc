@@ -666,13 +666,11 @@ void SmallWorld::dial(Machine &m) {
     }
     int id = next_connection_++;
     connections_[id];
-    if (!failover_connected(m.server->core_, id, true, at(m))) {
+    if (!open_end(m, id, true)) {
         connections_.erase(id);
         return;
     }
-    m.server->connections_.push_back(id);
-    if (failover_connected(y.server->core_, id, false, at(y))) {
-        y.server->connections_.push_back(id);
+    if (open_end(y, id, false)) {
         touch(y);
     } else {
         close_end(id, y.index, "closed by the partner");
