@@ -120,14 +120,16 @@ bool tryPut(const failover_lease &lease, SubnetID subnet, uint32_t lifetime, con
 
 void put(const failover_lease &lease, SubnetID subnet, Lease4Ptr existing) {
     uint32_t lifetime = lifetimeOf(lease);
-    bool done = lifetime == 0 || tryPut(lease, subnet, lifetime, existing);
-    for (int attempts = 0; !done && attempts < 100; attempts++) {
+    if (lifetime == 0) {
+        return;
+    }
+    for (int attempts = 0; attempts <= 100; attempts++) {
+        if (tryPut(lease, subnet, lifetime, existing)) {
+            return;
+        }
         existing = LeaseMgrFactory::instance().getLease4(IOAddress(lease.address));
-        done = tryPut(lease, subnet, lifetime, existing);
     }
-    if (!done) {
-        isc_throw(isc::Unexpected, "other threads change its row all the time");
-    }
+    isc_throw(isc::Unexpected, "other threads change its row all the time");
 }
 
 // Kea's search for a client's lease takes the first row it finds, so a client keeps one in a network: the latest.
