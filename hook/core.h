@@ -146,6 +146,9 @@ struct failover {
     struct failover_counters counters;
 };
 
+/* ms of pause for the clients between two portions of what concerns many bindings */
+#define PORTION_PAUSE_MS 1
+
 /* ---- Writing down (failover.c) ----------------------------------------------------------------------------------- */
 
 /* Hands the record of the relationship, or of one binding, to the host. */

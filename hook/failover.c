@@ -16,8 +16,6 @@
 /* What concerns many bindings is done in portions, so that neither the lock nor the main loop is held for long. */
 #define DUE_MAX        512
 #define RESCHEDULE_MAX 2048
-/* ms of pause for the clients between two portions */
-#define PORTION_PAUSE_MS 1
 
 /* ---- Names ------------------------------------------------------------------------------------------------------- */
 

@@ -429,6 +429,7 @@ struct failover_transfer {
     uint64_t bindings; /* sent and acknowledged, or received, so far */
     uint64_t expected; /* SENDING: how many there are; else 0 */
     int64_t seconds;   /* since it began */
+    unsigned percent;  /* SENDING */
     int64_t left;      /* SENDING: seconds that the rest will take; -1: not known yet */
 };
 

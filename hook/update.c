@@ -288,6 +288,7 @@ void update_progress(const struct failover *f, struct failover_transfer *t) {
         return; /* the partner doesn't say how many there are */
     }
     t->expected = r->expected > r->answered ? r->expected : r->answered;
+    t->percent = t->expected == 0 ? 100 : (unsigned)(t->bindings * 100 / t->expected);
     int64_t took = f->now.mono - r->began;
     t->left = r->answered == 0 ? -1 : took * (int64_t)(t->expected - r->answered) / r->answered / 1000;
 }
@@ -301,9 +302,8 @@ static void report(struct failover *f) {
     struct failover_transfer t;
     update_progress(f, &t);
     if (t.sending) {
-        core_log(f, FAILOVER_INFO, "%llu of %llu bindings that the partner asked for are sent (%llu %%), %lld s to go",
-                 (unsigned long long)t.bindings, (unsigned long long)t.expected,
-                 (unsigned long long)(t.expected == 0 ? 100 : t.bindings * 100 / t.expected), (long long)t.left);
+        core_log(f, FAILOVER_INFO, "%llu of %llu bindings that the partner asked for are sent (%u %%), %lld s to go",
+                 (unsigned long long)t.bindings, (unsigned long long)t.expected, t.percent, (long long)t.left);
     } else {
         core_log(f, FAILOVER_INFO, "%llu bindings have come from the partner, in %lld s",
                  (unsigned long long)t.bindings, (long long)t.seconds);
@@ -338,10 +338,10 @@ int64_t update_deadline(const struct failover *f) {
     const struct requests *r = &f->requests;
     int64_t deadline = f->next_retry;
     if (r->scanning && f->table.updates[QUEUED].count < AHEAD_MAX) {
-        deadline = time_min(deadline, f->now.mono + 1); /* a pause for the clients */
+        deadline = time_min(deadline, f->now.mono + PORTION_PAUSE_MS);
     }
     if (may_count_promises(f)) {
-        deadline = time_min(deadline, f->now.mono + 1);
+        deadline = time_min(deadline, f->now.mono + PORTION_PAUSE_MS);
     }
     return r->answering || r->asked ? time_min(deadline, r->next_report) : deadline;
 }

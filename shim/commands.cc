@@ -201,7 +201,7 @@ ElementPtr transfer(const failover_transfer &t) {
     map->set("seconds", integer(t.seconds));
     if (t.sending) {
         map->set("expected", integer(int64_t(t.expected)));
-        map->set("percent", integer(t.expected == 0 ? 100 : int64_t(t.bindings * 100 / t.expected)));
+        map->set("percent", integer(t.percent));
     }
     if (t.sending && t.left >= 0) {
         map->set("seconds-left", integer(t.left));
