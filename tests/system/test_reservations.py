@@ -204,6 +204,7 @@ def test_in_recover_and_recover_wait(bed, library, address):
     wait_states("recover-wait", primary)
     check()
     wait_states("normal/normal", *pair)
+    wait_quiet(*pair)       # its lease of four seconds may have ended just now, which the partner has to acknowledge
     assert [offer.address for offer in client.discover(secs=10, to=primary)] == [address]
 
 
