@@ -311,8 +311,8 @@ def test_reconfigured_with_another_pool(bed, library):
         server.reload(pair_config(bed, library, subnets=[small(4, number=1)]))
         assert len(log_lines(server, "WARN.*in no pool any more")) <= 1
     wait_states("normal/normal", *pair)
-    assert sum(sum(status(server)["bindings"][name] for name in ("free-mine", "free-partners", "active"))
-               for server in pair) == 8
+    bindings = [status(server)["bindings"] for server in pair]
+    assert sum(sum(one[name] for name in ("free-mine", "free-partners", "active")) for one in bindings) == 8, bindings
 
 
 def test_hook_removed_and_loaded_again(bed, library):
