@@ -47,6 +47,11 @@ class Bench:
             json.dump({"machine": machine(), "samples": self.samples}, file, indent=1)
         os.replace(path + ".new", path)
 
+    def is_wanted(self, sample):
+        """Is this sample of what is to be measured now?"""
+        name, setups_wanted = sample["measure"].split(" ")[0], self.options.setup
+        return name in (self.options.only or MEASURES) and (not setups_wanted or sample["setup"] in setups_wanted)
+
     def alternated(self, variants, measure, repetitions=None):
         """Calls measure(name, start, repetition) for each, in turn; every second time in reverse."""
         wanted = self.options.setup
@@ -341,7 +346,7 @@ def main():
                         "calls it")
     parser.add_argument("--repetitions", type=int, metavar="N", help="10, or 1 with --quick")
     parser.add_argument("--output", default=HERE, metavar="DIR", help="where results.json, .md and .svg go")
-    parser.add_argument("--add", action="store_true", help="keep the results of other measures that are there")
+    parser.add_argument("--add", action="store_true", help="keep the results of other measures and set-ups that are there")
     parser.add_argument("--report", action="store_true", help="measure nothing: write the table and the plot again")
     parser.add_argument("--start-rate", type=float, default=2000, help=argparse.SUPPRESS)
     parser.add_argument("--latency-rate", type=int, default=400, help=argparse.SUPPRESS)
@@ -358,7 +363,7 @@ def main():
     if (options.add or options.report) and os.path.exists(path):
         with open(path) as file:
             old = json.load(file)["samples"]
-        bench.samples = [sample for sample in old if options.report or sample["measure"].split(" ")[0] not in wanted]
+        bench.samples = [sample for sample in old if options.report or not bench.is_wanted(sample)]
     if not options.report:
         for name in wanted:
             print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)

@@ -229,7 +229,7 @@ def write_bindings(path, count, lifetime, here, skip=0):
                    0, 1, 1, int(here), 0, b"\1" + mac(n), b"\1" + mac(n))
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA synchronous = OFF")
-        database.executemany(f"INSERT INTO binding VALUES ({','.join('?' * 21)})", rows())
+        database.executemany(f"INSERT INTO binding VALUES ({','.join('?' * 21)}, NULL)", rows())   # without a sum
     database.close()
 
 
