@@ -109,7 +109,6 @@ static uint32_t balance_pool(struct failover *f, struct pool *p) {
         uint32_t looked = 0;
         for (uint32_t i = p->free[FAILOVER_MINE].head; i != NO_ENTRY && d.surplus > enough; i = next) {
             if (given == GIFTS_MAX || looked++ == LOOK_MAX) {
-                f->balancing = f->balancing || given == GIFTS_MAX;
                 break;
             }
             next = table_list_next(&f->table, i);
@@ -124,22 +123,29 @@ static uint32_t balance_pool(struct failover *f, struct pool *p) {
     return given;
 }
 
+static bool has_more(const struct failover *f, const struct pool *p, uint32_t given) {
+    return given == GIFTS_MAX && divide(f, p).surplus > 0;
+}
+
 static bool may_balance(const struct failover *f) {
     return f->state == FAILOVER_NORMAL && f->peer.state_known;
 }
 
 uint32_t balance_run(struct failover *f, enum balance_occasion occasion) {
+    f->balancing = false;
     if (!may_balance(f)) {
         f->next_balance = INT64_MAX;
         return 0;
     }
     uint32_t given = 0;
     bool lacking = false;
-    f->balancing = false;
     for (size_t i = 0; i < f->table.pool_count; i++) {
-        struct division d = divide(f, &f->table.pools[i]);
+        struct pool *p = &f->table.pools[i];
+        struct division d = divide(f, p);
         lacking = lacking || is_lacking(&d);
-        given += balance_pool(f, &f->table.pools[i]);
+        uint32_t gifts = balance_pool(f, p);
+        f->balancing = f->balancing || has_more(f, p, gifts);
+        given += gifts;
     }
     f->next_balance = INT64_MAX;
     for (size_t i = 0; i < f->table.pool_count; i++) {
@@ -209,7 +215,7 @@ void balance_note_change(struct failover *f, const struct pool *p) {
 
 /* The partner has taken most of the last gifts: there is room for more. */
 static bool may_go_on(const struct failover *f) {
-    return f->balancing && may_balance(f) && f->table.updates[QUEUED].count < GIFTS_MAX / 2;
+    return f->balancing && f->table.updates[QUEUED].count < GIFTS_MAX / 2;
 }
 
 void balance_tick(struct failover *f) {

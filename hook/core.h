@@ -157,8 +157,12 @@ void core_store_entry(struct failover *f, struct entry *e);
 
 /* Every change of a binding begins and ends with these: lists, counts, timer, record and update queue follow. */
 void core_change(struct failover *f, struct entry *e);
-enum { QUIET = 0, TELL_PARTNER = 1 };
-void core_changed(struct failover *f, struct entry *e, int tell_partner);
+enum what_follows {
+    QUIET,
+    TELL_PARTNER,
+    AT_LEISURE, /* as QUIET; and nothing waits until it is on disk, for what is there is no less safe */
+};
+void core_changed(struct failover *f, struct entry *e, enum what_follows follows);
 /* Only the timer: something else than the binding has changed. */
 void core_reschedule(struct failover *f, struct entry *e);
 /* The first of them now, the others in portions by the tick: what comes due meanwhile comes due a little later. */

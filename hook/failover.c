@@ -205,13 +205,17 @@ void core_store(struct failover *f) {
     f->host.store(f->host.context, failover_take_sequence(f), &f->record, NULL);
 }
 
-void core_store_entry(struct failover *f, struct entry *e) {
+static void store_entry(struct failover *f, struct entry *e, uint64_t sequence) {
     struct failover_binding binding;
     entry_get(&f->table, e, &binding);
     f->table.recorded += !e->recorded;
     e->recorded = true;
+    f->host.store(f->host.context, sequence, NULL, &binding);
+}
+
+void core_store_entry(struct failover *f, struct entry *e) {
     e->stored = failover_take_sequence(f);
-    f->host.store(f->host.context, e->stored, NULL, &binding);
+    store_entry(f, e, e->stored);
 }
 
 void core_change(struct failover *f, struct entry *e) {
@@ -230,8 +234,8 @@ static void tell_partner(struct failover *f, struct entry *e) {
     }
 }
 
-void core_changed(struct failover *f, struct entry *e, int tell) {
-    if (tell == TELL_PARTNER) {
+void core_changed(struct failover *f, struct entry *e, enum what_follows follows) {
+    if (follows == TELL_PARTNER) {
         tell_partner(f, e);
     } else if (e->update_xid == 0 && !e->requested) {
         bool nowhere = e->place == NO_UPDATE;
@@ -239,7 +243,11 @@ void core_changed(struct failover *f, struct entry *e, int tell) {
     }
     table_link(&f->table, e, core_sure_now(f));
     core_reschedule(f, e);
-    core_store_entry(f, e);
+    if (follows == AT_LEISURE) {
+        store_entry(f, e, 0);
+    } else {
+        core_store_entry(f, e);
+    }
     balance_note_change(f, table_pool_of(&f->table, e));
 }
 

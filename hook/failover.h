@@ -169,8 +169,9 @@ struct failover_binding {
 struct failover_host {
     void *context;
     /*
-     * Stores one record; exactly one of `relationship` and `binding` is set. `sequence` grows with each call. The call
-     * returns at once; failover_committed() tells later that everything up to a sequence is on disk.
+     * Stores one record; exactly one of `relationship` and `binding` is set. The call returns at once. `sequence` grows
+     * with each call, and failover_committed() tells later that everything up to a sequence is on disk; 0: nothing
+     * waits for this record.
      */
     void (*store)(void *context, uint64_t sequence, const struct failover_record *relationship,
                   const struct failover_binding *binding);

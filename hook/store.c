@@ -23,6 +23,8 @@
 #define GROUP_MAX_MS  10
 #define GROUP_RECORDS 64
 #define RETRY_MS      1000
+/* ms that records may lie which nobody waits for: most of the time somebody else's commit takes them along. */
+#define LEISURE_MS 200
 
 /* ---- What waits to be written ------------------------------------------------------------------------------------ */
 
@@ -41,6 +43,7 @@ struct batch {
     uint32_t *index; /* item + 1, by hash; 0: empty */
     size_t index_size;
     uint64_t *sequences; /* latest, by relationship */
+    bool awaited;        /* somebody waits for one of these */
     bool hurried;        /* has the record of a relationship: the partner waits to hear of its state */
 };
 
@@ -739,17 +742,31 @@ static bool hurries(const struct failover_store *s) {
     return s->stopping || s->urgent || (hurried && !s->failing);
 }
 
-/* More records may come meanwhile; only a hurry ends it. */
-static void rest(struct failover_store *s, int milliseconds) {
+static bool is_awaited(const struct failover_store *s) {
+    return s->batch.awaited || hurries(s);
+}
+
+/* More records may come meanwhile; only what is pressing ends it. */
+static void rest(struct failover_store *s, int milliseconds, bool (*pressing)(const struct failover_store *)) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long)(milliseconds % 1000) * 1000000;
     until.tv_sec += milliseconds / 1000 + until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     int timeout = 0;
-    while (!hurries(s) && timeout == 0) {
+    while (!pressing(s) && timeout == 0) {
         timeout = pthread_cond_timedwait(&s->changed, &s->mutex, &until);
     }
+}
+
+/* Until there is something to write, and somebody waits for it or it has lain for long enough. */
+static void rest_idle(struct failover_store *s) {
+    s->idle = true;
+    while (s->batch.count == 0 && !s->stopping) {
+        pthread_cond_wait(&s->changed, &s->mutex);
+    }
+    rest(s, LEISURE_MS, is_awaited);
+    s->idle = false;
 }
 
 /* Takes over what waits; what is put meanwhile begins a new batch. */
@@ -778,6 +795,7 @@ static void give_back(struct failover_store *s, struct batch *failed) {
         }
     }
     failed->count = 0; /* their data has moved */
+    s->batch.awaited = s->batch.awaited || failed->awaited;
     for (int i = 0; i < s->relationships; i++) {
         if (s->batch.sequences[i] < failed->sequences[i]) {
             s->batch.sequences[i] = failed->sequences[i];
@@ -821,15 +839,10 @@ static void *writer(void *context) {
     struct failover_store *s = context;
     pthread_mutex_lock(&s->mutex);
     while (!s->stopping) {
-        if (s->batch.count == 0) {
-            s->idle = true;
-            pthread_cond_wait(&s->changed, &s->mutex);
-            s->idle = false;
-            continue;
-        }
+        rest_idle(s);
         commit_once(s);
         size_t group = s->last * GROUP_MS < GROUP_MAX_MS ? s->last * GROUP_MS : GROUP_MAX_MS;
-        rest(s, s->failing ? RETRY_MS : (int)group);
+        rest(s, s->failing ? RETRY_MS : (int)group, hurries);
     }
     commit_once(s);
     if (s->failing) {
@@ -841,16 +854,17 @@ static void *writer(void *context) {
 
 static void put(struct failover_store *s, const struct item *item, uint64_t sequence) {
     pthread_mutex_lock(&s->mutex);
-    bool hurried = hurries(s);
+    bool empty = s->batch.count == 0, awaited = is_awaited(s), hurried = hurries(s);
     if ((item->data == NULL && item->kind != FORGET) || !batch_put(&s->batch, item, false)) {
         out_of_memory(s);
     } else {
         if (sequence > s->batch.sequences[item->relationship]) {
             s->batch.sequences[item->relationship] = sequence;
         }
+        s->batch.awaited = s->batch.awaited || sequence != 0;
         s->batch.hurried = s->batch.hurried || item->kind == RECORD;
-        if (s->idle || hurries(s) != hurried) {
-            s->idle = false; /* one signal is enough */
+        bool rouses = s->idle && (empty || is_awaited(s) != awaited);
+        if (rouses || hurries(s) != hurried) {
             pthread_cond_signal(&s->changed);
         }
     }

@@ -52,7 +52,8 @@ bool failover_store_load_bindings(struct failover_store *store, int relationship
 /* Renames a database that turned out unreadable, and begins an empty one. False: `why` says what failed. */
 bool failover_store_put_aside(struct failover_store *store, struct failover_why *why);
 
-/* Queues a record; see failover_host.store. Never waits for the disk. */
+/* Queues a record; see failover_host.store. Never waits for the disk. One with sequence 0 is written with the next that
+ * has another, or after 0.2 s. */
 void failover_store_put(struct failover_store *store, int relationship, uint64_t sequence,
                         const struct failover_record *record, const struct failover_binding *binding);
 /* Queues the removal of an address that is in no pool any more. */

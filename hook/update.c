@@ -437,7 +437,7 @@ static void accepted(struct failover *f, struct entry *e) {
         e->owner = (uint8_t)balance_from_wire(f, FAILOVER_FREE);
         forget_promise(f, e);
     }
-    core_changed(f, e, QUIET);
+    core_changed(f, e, freed ? QUIET : AT_LEISURE);
     if (freed) {
         balance_affinity(f, e);
     }

@@ -283,7 +283,7 @@ private:
         uint64_t sequence = 0;
         for (; !pending.empty() && most > 0; most--) {
             Item &item = pending.front();
-            sequence = item.sequence;
+            sequence = std::max(sequence, item.sequence);
             if (item.record) {
                 record = *item.record;
             } else {

@@ -117,6 +117,9 @@ void World::begin_write(Machine &m) {
     if (m.writing || m.disk_hangs || m.server->pending() == 0) {
         return;
     }
+    if (!m.server->is_awaited() && random.below(4) > 0) {
+        return; // it lies until somebody's next record, or for a while
+    }
     m.writing = true;
     m.group = m.server->pending();
     after(random.below(30), [this, &m, process = m.process] {

@@ -69,6 +69,9 @@ public:
         failover_host host{this, store, log};
         core_ = failover_create(&config_, &host);
         ASSERT_TRUE(failover_add_pool(core_, SUBNET, first_, last_));
+        for (auto &[first, last] : other_pools_) {
+            ASSERT_TRUE(failover_add_pool(core_, SUBNET, first, last));
+        }
         ASSERT_TRUE(failover_build(core_, record_ ? &*record_ : nullptr));
         for (auto &[address, binding] : bindings_) {
             failover_restore_binding(core_, &binding);
@@ -107,6 +110,9 @@ public:
             failover_committed(core_, sequence, now);
         }
     }
+    bool is_awaited() const {
+        return std::any_of(pending_.begin(), pending_.end(), [](const Item &item) { return item.sequence != 0; });
+    }
     // Records that wait for the disk, and what puts the first `count` of them on it: the sequence of the last one.
     size_t pending() const {
         return pending_.size();
@@ -115,7 +121,7 @@ public:
         uint64_t sequence = 0;
         for (size_t i = 0; i < count; i++) {
             Item &item = pending_[i];
-            sequence = item.sequence;
+            sequence = std::max(sequence, item.sequence);
             if (item.relationship) {
                 record_ = *item.relationship;
                 states_written_.insert({record_->state, record_->stos});
@@ -326,6 +332,7 @@ public:
 
     failover_config config_;
     uint32_t first_, last_;
+    std::vector<std::pair<uint32_t, uint32_t>> other_pools_;
     std::optional<failover_record> record_;
     std::map<uint32_t, failover_binding> bindings_;
     std::map<uint32_t, Row> rows_;
@@ -337,6 +344,7 @@ public:
     std::string process_ = "process-1";
     bool disk_works_ = true;
     std::vector<int> connections_; // that its transport has
+    int stored_ = 0;               // records that the core has handed over
     int removals_ = 0;             // of rows that the core has asked for, there or not
     int64_t ahead_ = 0;            // seconds by which this server's wall clock is ahead of the true time
     failover *core_ = nullptr;
@@ -352,6 +360,7 @@ private:
     static void store(void *context, uint64_t sequence, const failover_record *r, const failover_binding *b) {
         auto *self = static_cast<Server *>(context);
         Item item{sequence, {}, {}};
+        self->stored_++;
         if (r != nullptr) {
             item.relationship = *r;
         } else {

@@ -190,6 +190,9 @@ public:
     void put(const failover_binding &b) {
         failover_store_put(store, relationship, ++sequence, nullptr, &b);
     }
+    void put_at_leisure(const failover_binding &b) {
+        failover_store_put(store, relationship, 0, nullptr, &b);
+    }
     void forget(uint32_t address) {
         failover_store_forget(store, relationship, address);
     }
@@ -634,6 +637,35 @@ TEST(Store, CommitsInGroups) {
     EXPECT_GE(commits, 1u);
     EXPECT_LE(commits, uint64_t(passed.count()) / 2 + 500 / 64 + 3)
         << "one in 2 ms or for 64 records at most; " << passed.count() << " ms";
+}
+
+TEST(Store, WhatNobodyWaitsForLiesUntilTheNextCommit) {
+    Folder folder;
+    Store s(folder.file());
+    bool lay = false;
+    uint32_t address = 1;
+    for (int tries = 0; tries < 20 && !lay; tries++) { // on a machine that stalls it is written before this looks
+        s.put_at_leisure(some_binding(address++));
+        lay = !s.wakes_within(20);
+        s.put(some_binding(address++));
+        ASSERT_TRUE(s.wait());
+        s.wakes();
+    }
+    EXPECT_TRUE(lay);
+    EXPECT_EQ(std::to_string(address - 1), Sqlite(folder.file()).text("SELECT count(*) FROM binding"));
+}
+
+TEST(Store, WhatNobodyWaitsForIsWrittenAllTheSame) {
+    Folder folder;
+    {
+        Store s(folder.file());
+        s.put_at_leisure(some_binding(1));
+        EXPECT_TRUE(s.wakes_within(10000));
+        EXPECT_EQ("1", Sqlite(folder.file()).text("SELECT count(*) FROM binding"));
+        EXPECT_EQ(0u, s.committed());
+        s.put_at_leisure(some_binding(2));
+    }
+    EXPECT_EQ("2", Sqlite(folder.file()).text("SELECT count(*) FROM binding")) << "at the latest when it is closed";
 }
 
 TEST(Store, PutNeverWaitsForTheDisk) {

@@ -408,6 +408,24 @@ TEST_F(Update, AckFreesAnEndedLease) {
     }
 }
 
+// After a crash without it the partner is asked for less, and told once more.
+TEST_F(Update, AckOfALeaseIsWrittenButNothingWaitsForThat) {
+    start_normal(P);
+    bind(one, POOL_FIRST);
+    Received update = take_update();
+    x->commit(now);
+    uint64_t before = failover_sequence(x->core());
+    send(bndack(update));
+    EXPECT_EQ(before, failover_sequence(x->core()));
+    EXPECT_EQ(now.wall + 3630, x->bindings_[POOL_FIRST].acked);
+    EXPECT_FALSE(x->bindings_[POOL_FIRST].update_due);
+    release(one, POOL_FIRST);
+    update = take_update();
+    before = failover_sequence(x->core());
+    send(bndack(update));
+    EXPECT_LT(before, failover_sequence(x->core())) << "but for that an address is free";
+}
+
 TEST_F(Update, RejectLeavesTheBindingAsItIs) {
     start_normal(P);
     bind(one, POOL_FIRST);
