@@ -700,10 +700,9 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
     e->given = ours_may_be_last ? time_max(e->given, theirs) : theirs;
     /* Design, rule 2: a shorter renewal at the partner moves no promised end. */
     e->ends = time_max(e->ends, theirs);
-    /* Whose clock cltt is in: the later of the two grants counts. In a tie the client may hold ours, which it keeps here
-     * until a release is certainly the later. */
+    /* Whose clock cltt is in: the later of the two grants counts. */
     int64_t ours = e->cltt;
-    e->granted_here = e->granted_here && ours >= time_add(m->client_last_transaction_time, -(int64_t)f->peer.ahead);
+    e->granted_here = e->granted_here && ours > time_add(m->client_last_transaction_time, -(int64_t)f->peer.ahead);
     take_times(e, m);
     if (e->granted_here) {
         e->cltt = ours;
