@@ -59,6 +59,7 @@ struct entry {
     bool update_sent : 1;
     bool state_sent : 1;
     bool granted_here : 1;
+    bool tied : 1; /* granted_here, and perhaps by the partner since, or it has told us our own grant */
     bool made_partner_down : 1;
     bool listed : 1;
     bool changed_in_flight : 1; /* since the BNDUPD with update_xid left */

@@ -320,10 +320,10 @@ bool failover_next_lease(struct failover *f, struct failover_lease_change *chang
     *change = c->items[c->head];
     c->head = (c->head + 1) % c->size;
     c->count--;
-    /* The client may have renewed here since: then Kea has that already, and the older lease must not replace it. */
+    /* The client may have got the lease here since: then Kea has that already, and nothing older replaces or removes it. */
     const struct entry *e = table_find(&f->table, change->lease.address);
-    if (change->type == FAILOVER_LEASE_PUT && e->status == FAILOVER_ACTIVE &&
-        entry_is_client(e, &change->lease.client)) {
+    if (e->status == FAILOVER_ACTIVE && entry_is_client(e, &change->lease.client)) {
+        change->type = FAILOVER_LEASE_PUT;
         change->lease.cltt = e->cltt;
         change->lease.ends = e->given;
     }
@@ -554,6 +554,7 @@ static void take_lease(struct failover *f, struct entry *e, const struct failove
     e->ends = time_max(promised, lease->ends);
     e->sent = time_max(known, lease->ends);
     e->granted_here = true;
+    e->tied = false;
     e->xid = 0; /* whose grant it was isn't certain: Kea has rows for the partner's too */
     if (f->restored == FAILOVER_COMMUNICATIONS_INTERRUPTED) {
         e->extended_epoch = f->record.epoch; /* the mark may be what was lost */

@@ -149,7 +149,7 @@ static void plan_normal(const struct failover *f, const struct failover_force *f
     } else if (f->record.link_held_down) {
         plan->record.link_held_down = false;
         plan->let_link_go = true;
-    } else if (linked(f)) {
+    } else if (f->peer.link != NULL) {
         answer(plan, FAILOVER_GUARDED, "the partner is connected and in %s: normal follows by itself when it is done",
                name(f->record.partner_state));
     } else if (!force->override_guard) {

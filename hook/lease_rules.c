@@ -99,7 +99,7 @@ static bool is_extended(const struct failover *f, const struct entry *e) {
  * long before half of its lease (4.4.5).
  */
 static bool is_repeated(const struct failover *f, const struct entry *e, const struct failover_ask *ask) {
-    bool same = e->status == FAILOVER_ACTIVE && e->granted_here && ask->xid != 0 && ask->xid == e->xid &&
+    bool same = e->status == FAILOVER_ACTIVE && e->granted_here && !e->tied && ask->xid != 0 && ask->xid == e->xid &&
                 entry_is_client(e, ask->client);
     int64_t since = f->now.wall - e->cltt;
     return same && since >= 0 && since < LEASE_RULES_RETRANSMISSION && since < (e->given - e->cltt) / 3;
@@ -108,6 +108,10 @@ static bool is_repeated(const struct failover *f, const struct entry *e, const s
 static bool may_renew(const struct failover *f, const struct entry *e, const struct failover_ask *ask,
                       struct failover_why *why) {
     const struct lease_rule *rule = rule_in_force(f);
+    if (rule->new_client == NOBODY_NEW && e->ends <= f->now.wall) {
+        /* Here nothing ends a lease, but the partner may have given the address on. */
+        return say(why, "its lease has ended, and no new one is given in %s", state_of(f));
+    }
     if (rule->renewal == ONCE && is_extended(f, e) && !is_repeated(f, e, ask)) {
         return say(why,
                    "its lease was given or extended during this interruption already (interrupted-leases: replace)");
@@ -456,7 +460,7 @@ void lease_rules_begin_lease(struct entry *e) {
     e->extended_epoch = 0;
     e->ip_flags = 0;
     e->update_sent = false;
-    e->granted_here = false;
+    e->granted_here = e->tied = false;
     e->made_partner_down = false;
 }
 
@@ -507,6 +511,7 @@ bool failover_bound(struct failover *f, const struct failover_ask *ask, int64_t 
     e->cltt = cltt;
     e->xid = ask->xid;
     e->granted_here = true;
+    e->tied = false;
     if (f->state == FAILOVER_COMMUNICATIONS_INTERRUPTED && !linked(f)) {
         e->extended_epoch = f->record.epoch;
     }

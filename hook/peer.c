@@ -330,7 +330,7 @@ static void link_up(struct failover *f, struct connection *c, const struct failo
              p->partner_is_ours ? "one of ours" : "not one of ours");
     update_link_up(f);
     core_store(f);
-    state_announce(f);
+    state_link_up(f);
 }
 
 static void connect_received(struct failover *f, struct connection *c, const struct failover_message *m) {

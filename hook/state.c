@@ -398,7 +398,7 @@ static enum failover_state decide(struct failover *f, enum failover_state from, 
         }
         return from;
     default:
-        if (from == PD && next == NO && update_close(f) > 0) {
+        if (next == NO && f->record.partner_state == RD && state_serves(from) && update_close(f) > 0) {
             return from; /* with NORMAL it gives out its own addresses: it has to know first which of them are taken */
         }
         return next == STAY || next == UNEXPECTED ? from : (enum failover_state)next;
@@ -430,6 +430,15 @@ static void resume(struct failover *f) {
     if (f->state == RE) {
         enter_recover(f);
     }
+}
+
+void state_link_up(struct failover *f) {
+    if (f->state == NO) {
+        core_log(f, FAILOVER_INFO, "state normal -> communications-interrupted: it was forced without a link");
+        state_enter(f, CI, f->now.wall); /* the way to a common NORMAL is from there: the partner may have to be told */
+        return;
+    }
+    state_announce(f);
 }
 
 static bool ends_startup(enum state_event event) {
@@ -516,9 +525,6 @@ void state_received(struct failover *f, const struct failover_message *m) {
     take_state(f, m);
     if (!f->peer.announced) {
         state_announce(f);
-    }
-    if (f->state == NO) {
-        ask_if_nobodys(f); /* it was forced to NORMAL alone */
     }
 }
 

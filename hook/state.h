@@ -68,6 +68,8 @@ bool state_serves(enum failover_state state);
 void state_act_as_primary(struct failover *f);
 enum failover_role state_acting_role(const struct failover *f);
 
+/* The connection is a link now: announces the present state. */
+void state_link_up(struct failover *f);
 /* Sends the present state to the partner once it is stored. */
 void state_announce(struct failover *f);
 enum failover_state state_to_show(const struct failover *f);

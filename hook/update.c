@@ -575,7 +575,7 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
     case LATER_CLTT: {
         bool other_client = !entry_is_client(e, client);
         bool released_by_other = is_living(f, e) && other_client;
-        bool renewed_here = is_living(f, e) && e->granted_here;
+        bool renewed_here = is_living(f, e) && e->granted_here && !e->tied;
         bool later = renewed_here ? certainly_later(f, m, e->cltt) : not_earlier(f, m, e->cltt);
         if ((later && !released_by_other) || still_promised(f, e, m, other_client)) {
             return no_refusal;
@@ -689,6 +689,15 @@ static void take_times(struct entry *e, const struct failover_message *m) {
     e->ip_flags = m->ip_flags & (FAILOVER_IP_FLAG_RESERVED | FAILOVER_IP_FLAG_BOOTP);
 }
 
+static void note_whose_is_the_last(const struct failover *f, struct entry *e, int64_t cltt) {
+    int64_t by_our_clock = time_add(cltt, -(int64_t)f->peer.ahead);
+    bool told_back = cltt == e->cltt;                      /* or by chance the same */
+    bool later = !told_back && by_our_clock > e->cltt + 1; /* a second is for both clocks' rounding */
+    bool earlier = !told_back && by_our_clock < e->cltt;
+    e->granted_here = e->granted_here && !later;
+    e->tied = e->granted_here && !earlier;
+}
+
 static void become_active(struct failover *f, struct entry *e, const struct failover_message *m, bool same) {
     if (!same) {
         lease_rules_begin_lease(e);
@@ -702,7 +711,7 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
     e->ends = time_max(e->ends, theirs);
     /* Whose clock cltt is in: the later of the two grants counts. */
     int64_t ours = e->cltt;
-    e->granted_here = e->granted_here && ours > time_add(m->client_last_transaction_time, -(int64_t)f->peer.ahead);
+    note_whose_is_the_last(f, e, m->client_last_transaction_time);
     take_times(e, m);
     if (e->granted_here) {
         e->cltt = ours;

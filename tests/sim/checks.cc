@@ -264,7 +264,8 @@ std::string Checks::memory() const {
 // Called for each grant: is the partner on its own at the same time?
 void Checks::may_serve(Machine &m) {
     Machine &y = world_.other(m);
-    if (!alone_[y.index] || m.state() == FAILOVER_RECOVER_DONE) {
+    bool linked = m.server->status(world_.at(m)).linked && y.runs() && y.server->status(world_.at(y)).linked;
+    if (!alone_[y.index] || (m.state() == FAILOVER_RECOVER_DONE && linked)) {
         both_serve_since_ = -1;
         return;
     }
@@ -273,7 +274,6 @@ void Checks::may_serve(Machine &m) {
         return;
     }
     except("a living partner was declared down");
-    bool linked = m.server->status(world_.at(m)).linked && y.server->status(world_.at(y)).linked;
     if (!linked || y.state() != FAILOVER_PARTNER_DOWN) {
         both_serve_since_ = -1;
         return;

@@ -779,7 +779,7 @@ TEST_F(BalanceWire, WhoHadNoRecordAsksWhenItEntersNormal) {
     EXPECT_EQ("STATE UPDREQALL", names(link)) << "the partner may have nothing more to say by itself";
 }
 
-// Forced to normal alone, it asks as soon as there is somebody to ask: no change of state comes that would ask.
+// Forced to normal alone, it asks as soon as there is somebody to ask.
 TEST_F(BalanceWire, WhoHadNoRecordAndIsInNormalAsksThePartnerThatComes) {
     make(FAILOVER_SECONDARY);
     start();
@@ -791,6 +791,7 @@ TEST_F(BalanceWire, WhoHadNoRecordAndIsInNormalAsksThePartnerThatComes) {
         forget();
         send(state_message(theirs, now.wall));
         ASSERT_EQ(FAILOVER_NORMAL, x->state());
+        take(FAILOVER_STATE);
         uint32_t xid = take(FAILOVER_UPDREQALL).m.xid;
         send(state_message(theirs, now.wall));
         EXPECT_EQ("", names(link)) << "once is enough";

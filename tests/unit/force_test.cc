@@ -259,6 +259,11 @@ TEST_F(Force, NormalIsGuarded) {
     ASSERT_EQ(FAILOVER_GUARDED, force(NO));
     EXPECT_TRUE(text_has("there is no connection with the partner")) << text();
     EXPECT_TRUE(text_has("\"override\": true")) << text();
+    link_up();
+    ASSERT_EQ(FAILOVER_GUARDED, force(NO, true)) << "its state is about to come";
+    EXPECT_TRUE(text_has("the partner is connected")) << text();
+    x->kill();
+    inbox.clear();
     for (failover_state state : {RE, RW, RD, PC, RI, CD}) {
         in_state(state);
         ASSERT_EQ(FAILOVER_GUARDED, force(NO, true));

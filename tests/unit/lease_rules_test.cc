@@ -1031,6 +1031,19 @@ TEST_F(Rules, RecoverDoneIsSilentWhileThePartnerIsInPartnerDown) {
     EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
 }
 
+// Nothing ends a lease there; but a partner that has gone to PARTNER-DOWN meanwhile may have given the address on.
+TEST_F(Rules, WhoOnlyRenewsRenewsNothingThatHasEnded) {
+    for (failover_state state : {RD, RI}) {
+        in_state(state, {lease(OWN, one, 10, 50, 100)});
+        now.wall += 49;
+        EXPECT_EQ(FAILOVER_GO_ON, request(one, OWN));
+        now.wall += 1;
+        EXPECT_EQ(FAILOVER_SILENCE, request(one, OWN));
+        EXPECT_FALSE(may_have(one, OWN));
+        x->kill();
+    }
+}
+
 // ---- The three verdicts (rule 4) ------------------------------------------------------------------------------------
 
 class Verdicts : public Rules {};

@@ -651,8 +651,27 @@ TEST_F(State, NormalRepeatsRejectedUpdates) {
     ASSERT_EQ(CI, x->state());
     forget();
     send(state_message(RD, now.wall));
+    ASSERT_EQ(CI, x->state()) << "the partner is told once more, before it serves";
+    send(bndack(take(FAILOVER_BNDUPD), FAILOVER_REJECT_FATAL_CONFLICT));
     ASSERT_EQ(NO, x->state());
     EXPECT_EQ(1, count(FAILOVER_BNDUPD));
+}
+
+// The partner has been away since before, and waits in RECOVER-DONE for a NORMAL in which it gives out its own addresses.
+TEST_F(State, NormalThatWasForcedAloneTellsThePartnerFirst) {
+    ours = true;
+    begin_in(PD, FAILOVER_PRIMARY);
+    bind(make_client(1), POOL_FIRST);
+    state_enter(x->core(), NO, now.wall);
+    link_up();
+    send(state_message(RD, now.wall));
+    EXPECT_EQ(CI, x->state());
+    Received first = take(FAILOVER_STATE);
+    EXPECT_EQ(CI, first.m.server_state);
+    Received update = take(FAILOVER_BNDUPD);
+    EXPECT_EQ(CI, x->state());
+    send(bndack(update));
+    EXPECT_EQ(NO, x->state());
 }
 
 TEST_F(State, PartnerDownMakesPrimary) {

@@ -341,9 +341,10 @@ TEST_F(Update, NormalSendsNothingTwice) {
     bind(one, POOL_FIRST);
     Received u = take_update();
     send(state_message(FAILOVER_RECOVER_DONE, now.wall));
-    ASSERT_EQ(FAILOVER_NORMAL, x->state());
+    ASSERT_EQ(FAILOVER_COMMUNICATIONS_INTERRUPTED, x->state()) << "the partner has yet to hear of the lease";
     EXPECT_EQ("", updates()) << "it is on its way";
     send(bndack(u));
+    ASSERT_EQ(FAILOVER_NORMAL, x->state());
     EXPECT_EQ("", updates());
     EXPECT_EQ(0u, x->status(now).updates_unacked);
 }
@@ -620,6 +621,20 @@ TEST_F(Update, NothingHasHappenedInTheFuture) {
 }
 
 // Kea's row is put or goes once for what happens, not to and fro: statistics and DNS follow it.
+// Released and leased again, all before Kea's database is brought up to date.
+TEST_F(Update, ARowOfALeaseThatIsThereAgainStays) {
+    start_normal(P);
+    ASSERT_EQ(60u, bind(one, POOL_FIRST));
+    acknowledge_all();
+    x->core()->config.interrupted_leases = FAILOVER_EXTEND;
+    disconnect(link);
+    failover_released(x->core(), POOL_FIRST, &one, now);
+    x->rows_[POOL_FIRST] = Server::Row{one, now.wall, now.wall + 60}; // as Kea has it by then
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    EXPECT_EQ(FAILOVER_ACTIVE, x->binding(POOL_FIRST).status);
+    EXPECT_EQ(1u, x->rows_.count(POOL_FIRST));
+}
+
 TEST_F(Update, ARowGoesOnlyWithItsLease) {
     start_normal(S);
     int64_t t = now.wall;
@@ -768,6 +783,10 @@ TEST_F(TwoGrants, WhoseIsTheLast) {
     theirs(60, -1);
     EXPECT_TRUE(x->binding(A).granted_here);
     theirs(60, 0);
+    EXPECT_TRUE(x->binding(A).granted_here) << "it may have been ours";
+    theirs(60, 1);
+    EXPECT_TRUE(x->binding(A).granted_here) << "clocks are rounded";
+    theirs(60, 2);
     EXPECT_FALSE(x->binding(A).granted_here);
     theirs(60, -1);
     EXPECT_FALSE(x->binding(A).granted_here) << "neither of the partner's was here";
@@ -787,10 +806,31 @@ TEST_F(TwoGrants, WhoseIsTheLastByTwoClocks) {
     EXPECT_EQ(OUTDATED, verdict(bndupd(A, FAILOVER_RELEASED, &one, now.wall + 29, now.wall, now.wall, now.wall + 29)))
         << "it was released there before it was renewed here";
     EXPECT_EQ(1u, all_updates().size());
-    theirs(60, 30);
+    theirs(60, 32);
     EXPECT_FALSE(x->binding(A).granted_here);
-    EXPECT_EQ(now.wall + 30, x->binding(A).cltt);
+    EXPECT_EQ(now.wall + 32, x->binding(A).cltt);
     skew = 0;
+}
+
+// Both answer a client that asks both, and it releases its lease at the partner soon after.
+TEST_F(TwoGrants, AReleaseEndsThemWhereEitherMayBeTheLast) {
+    granted();
+    theirs(60, 0);
+    EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_RELEASED, &one, now.wall, now.wall, now.wall, now.wall)));
+    granted();
+    theirs(60, 0);
+    ASSERT_NE(0u, bind(one, A, 5));
+    send(bndack(take_update()));
+    EXPECT_EQ(OUTDATED, verdict(bndupd(A, FAILOVER_RELEASED, &one, now.wall, now.wall, now.wall, now.wall)))
+        << "ours is the last again";
+}
+
+// The partner has told us our own lease, lost its database, and given the address to another client.
+TEST_F(TwoGrants, AClashIsFoundThoughTheLeaseWasToldBack) {
+    granted();
+    theirs(60, 0);
+    verdict(bndupd(A, FAILOVER_ACTIVE, &two, now.wall + 60, now.wall + 100, now.wall, now.wall));
+    EXPECT_EQ(1u, x->status(now).counters.clashes);
 }
 
 TEST_F(TwoGrants, ThePartnerStillHasToHearOfALongerPromise) {
