@@ -25,28 +25,13 @@ enum failover_owner balance_from_wire(const struct failover *f, enum failover_bi
     return (status == FAILOVER_FREE) == f->peer.wire_primary ? FAILOVER_MINE : FAILOVER_PARTNERS;
 }
 
-/* Those that the database has as nobody's. */
-static void take_recorded(struct failover *f, enum failover_owner owner) {
-    struct table *t = &f->table;
-    for (uint32_t i = 0; i < t->entry_count; i++) {
-        if (table_is_recorded(t, i) && table_owner(t, i) == FAILOVER_NOBODY) {
-            struct entry *e = table_at(t, i);
-            table_unlink(t, e);
-            e->owner = (uint8_t)owner;
-            table_link(t, e, core_sure_now(f));
-            core_store_entry(f, e);
-        }
-    }
-}
-
 void balance_take_ownership(struct failover *f) {
     if (f->record.default_owner != FAILOVER_NOBODY) {
         return;
     }
-    enum failover_owner owner = first_owner(f);
-    f->record.default_owner = owner;
-    take_recorded(f, owner);
-    table_take_nobodys(&f->table, owner);
+    f->record.default_owner = first_owner(f);
+    /* Also what is on disk as nobody's: with this record it is read as this owner's. */
+    table_take_nobodys(&f->table, first_owner(f));
     core_store(f);
     balance_run(f, BALANCE_ON_ENTRY);
 }
