@@ -156,7 +156,7 @@ class Bench:
 
     def _search(self, measure, name, setup, repetition, population):
         key = (measure, name)
-        found = search(setup, population, self.hints.get(key, self.options.start_rate), self.seconds(4, 2))
+        found = search(setup, population, self.hints.get(key, self.options.start_rate), self.seconds(3, 2))
         self.hints[key] = max(found["rate"], 50)
         in_service = setup.state() == setup.service
         cpu = dict(zip(("serving_us", "partner_us"), found["cpu_us"]))

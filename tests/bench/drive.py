@@ -114,7 +114,7 @@ def _settle(setup, population):
         time.sleep(0.5)
 
 
-def search(setup, population, start, seconds, step=1.2, tolerance=1.05):
+def search(setup, population, start, seconds, step=1.2, tolerance=1.1):
     """The highest rate with fewer than 1 % lost. A rate fails if it fails twice: one stall of 20 ms, whoever's,
     overflows a server's socket buffer."""
     low, high, rate, best = None, None, start, None
