@@ -212,5 +212,5 @@ void balance_tick(struct failover *f) {
 }
 
 int64_t balance_deadline(const struct failover *f) {
-    return may_go_on(f) ? time_min(f->now.mono, f->next_balance) : f->next_balance;
+    return may_go_on(f) ? f->now.mono : f->next_balance;
 }

@@ -507,7 +507,9 @@ TEST_F(Gifts, MoreFollowWhenLessThanHalfOfThemWait) {
     failover_tick(x->core(), now);
     ASSERT_EQ(512u, queued());
     EXPECT_EQ(1024u, given()) << "half of them";
+    EXPECT_LT(now.mono, failover_deadline(x->core()));
     acknowledge(1);
+    EXPECT_GE(now.mono, failover_deadline(x->core())) << "there is room for more now";
     run();
     EXPECT_EQ(2048u, given());
 }
