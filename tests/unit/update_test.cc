@@ -833,6 +833,19 @@ TEST_F(TwoGrants, AClashIsFoundThoughTheLeaseWasToldBack) {
     EXPECT_EQ(1u, x->status(now).counters.clashes);
 }
 
+// What it tells back has our clock's time, whatever its own clock says.
+TEST_F(TwoGrants, OursToldBackIsNoGrantOfThePartners) {
+    for (int64_t ahead : {-20, 20}) {
+        skew = ahead;
+        granted();
+        theirs(60, 0);
+        EXPECT_TRUE(x->binding(A).granted_here) << ahead;
+        int64_t t = now.wall + ahead;
+        EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_RELEASED, &one, t, t, t, t))) << ahead;
+    }
+    skew = 0;
+}
+
 TEST_F(TwoGrants, ThePartnerStillHasToHearOfALongerPromise) {
     for (int64_t length : {40, 60}) {
         start_normal(P);
