@@ -398,7 +398,7 @@ static enum failover_state decide(struct failover *f, enum failover_state from, 
         }
         return from;
     default:
-        if (next == NO && f->record.partner_state == RD && state_serves(from) && update_close(f) > 0) {
+        if ((from == PD || from == CI) && next == NO && f->record.partner_state == RD && update_close(f) > 0) {
             return from; /* with NORMAL it gives out its own addresses: it has to know first which of them are taken */
         }
         return next == STAY || next == UNEXPECTED ? from : (enum failover_state)next;
