@@ -320,7 +320,7 @@ bool failover_next_lease(struct failover *f, struct failover_lease_change *chang
     *change = c->items[c->head];
     c->head = (c->head + 1) % c->size;
     c->count--;
-    /* The client may have got the lease here since: then Kea has that already, and nothing older replaces or removes it. */
+    /* The client may have got the lease here since: Kea has that already, and nothing older replaces or removes it. */
     const struct entry *e = table_find(&f->table, change->lease.address);
     if (e->status == FAILOVER_ACTIVE && entry_is_client(e, &change->lease.client)) {
         change->type = FAILOVER_LEASE_PUT;

@@ -690,12 +690,10 @@ static void take_times(struct entry *e, const struct failover_message *m) {
 }
 
 static void note_whose_is_the_last(const struct failover *f, struct entry *e, int64_t cltt) {
-    int64_t by_our_clock = time_add(cltt, -(int64_t)f->peer.ahead);
-    bool told_back = cltt == e->cltt;                      /* or by chance the same */
-    bool later = !told_back && by_our_clock > e->cltt + 1; /* a second is for both clocks' rounding */
-    bool earlier = !told_back && by_our_clock < e->cltt;
-    e->granted_here = e->granted_here && !later;
-    e->tied = e->granted_here && !earlier;
+    /* Told back, or by chance the same, it is in our clock; and a second is for both clocks' rounding. */
+    int64_t theirs = cltt == e->cltt ? cltt : time_add(cltt, -(int64_t)f->peer.ahead);
+    e->granted_here = e->granted_here && theirs <= e->cltt + 1;
+    e->tied = e->granted_here && theirs >= e->cltt;
 }
 
 static void become_active(struct failover *f, struct entry *e, const struct failover_message *m, bool same) {

@@ -47,16 +47,13 @@ class Bench:
             json.dump({"machine": machine(), "samples": self.samples}, file, indent=1)
         os.replace(path + ".new", path)
 
-    def is_wanted(self, sample):
-        """Is this sample of what is to be measured now?"""
-        name, setups_wanted = sample["measure"].split(" ")[0], self.options.setup
-        return name in (self.options.only or MEASURES) and (not setups_wanted or sample["setup"] in setups_wanted)
+    def is_chosen(self, setup):
+        return not self.options.setup or setup in self.options.setup
 
     def alternated(self, variants, measure, repetitions=None):
         """Calls measure(name, start, repetition) for each, in turn; every second time in reverse."""
-        wanted = self.options.setup
         for repetition in range(1, (repetitions or self.options.repetitions) + 1):
-            order = [(name, start) for name, start in variants.items() if not wanted or name in wanted]
+            order = [(name, start) for name, start in variants.items() if self.is_chosen(name)]
             for name, start in order if repetition % 2 else reversed(order):
                 try:
                     with Testbed() as bed:
@@ -84,7 +81,7 @@ class Bench:
             return
         count = self.seconds(2000, 300)
         for which in ("plain", "ours serving", "ours partner"):
-            if self.options.setup and which not in self.options.setup:
+            if not self.is_chosen(which):
                 continue
             with Testbed() as bed:
                 path = os.path.join(bed.path, "callgrind.out")
@@ -346,7 +343,8 @@ def main():
                         "calls it")
     parser.add_argument("--repetitions", type=int, metavar="N", help="10, or 1 with --quick")
     parser.add_argument("--output", default=HERE, metavar="DIR", help="where results.json, .md and .svg go")
-    parser.add_argument("--add", action="store_true", help="keep the results of other measures and set-ups that are there")
+    parser.add_argument("--add", action="store_true", help="keep the results of other measures and "
+                        "set-ups that are there")
     parser.add_argument("--report", action="store_true", help="measure nothing: write the table and the plot again")
     parser.add_argument("--start-rate", type=float, default=2000, help=argparse.SUPPRESS)
     parser.add_argument("--latency-rate", type=int, default=400, help=argparse.SUPPRESS)
@@ -363,7 +361,9 @@ def main():
     if (options.add or options.report) and os.path.exists(path):
         with open(path) as file:
             old = json.load(file)["samples"]
-        bench.samples = [sample for sample in old if options.report or not bench.is_wanted(sample)]
+        replaced = [] if options.report else wanted
+        bench.samples = [sample for sample in old
+                         if sample["measure"].split(" ")[0] not in replaced or not bench.is_chosen(sample["setup"])]
     if not options.report:
         for name in wanted:
             print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)

@@ -82,8 +82,8 @@ def perfdhcp(setup, rate, seconds, clients, timestamps=False, count=0):
     """One run: what came of so many DORAs a second, for so many seconds or of a count. `clients`: of a Population."""
     program = shutil.which("perfdhcp", path=os.environ["PATH"] + ":/usr/sbin")
     namespace = setup.bed.hosts["client"].namespace.name
-    command = ["ip", "netns", "exec", namespace, program, "-4", "-g", "single", "-l", RELAY, "-r", str(max(1, int(rate))),
-               *clients, "-W", "1000000", *(["-n", str(count)] if count else ["-p", str(seconds)]),
+    command = ["ip", "netns", "exec", namespace, program, "-4", "-g", "single", "-l", RELAY,
+               "-r", str(max(1, int(rate))), *clients, "-W", "1000000", *(["-n", str(count)] if count else ["-p", str(seconds)]),
                *(["-xt"] if timestamps else []), "-B", "255.255.255.255"]
     before = [cpu_seconds(server.pid) for server in setup.servers]
     began = time.monotonic()

@@ -77,7 +77,8 @@ def core_rows(s):
         rows.append(Row(f"core: {what}, largest pool / 1,000,000 addresses", "constant",
                         [big[0] / s.core(f"{key}.1000000")[0]] if big and s.core(f"{key}.1000000") else [], most=1.5,
                         more=text))
-    for key, what in (("everything_receive_ms", "UPDREQALL or a part of its answer arrives"), ("everything_output_ms", "its answer is written"),
+    for key, what in (("everything_receive_ms", "UPDREQALL or a part of its answer arrives"),
+                      ("everything_output_ms", "its answer is written"),
                       ("link_lost_ms", "the link is lost"), ("link_back_ms", "the link is back"),
                       ("force_ms", "force-state")):
         rows.append(Row(f"core: longest call with 1,000,000 leases: {what}", "10 ms", s.core(key), most=10, digits=1,

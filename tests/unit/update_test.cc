@@ -620,7 +620,6 @@ TEST_F(Update, NothingHasHappenedInTheFuture) {
     EXPECT_EQ(later, x->binding(POOL_FIRST + 15).ends) << "a promise may well be";
 }
 
-// Kea's row is put or goes once for what happens, not to and fro: statistics and DNS follow it.
 // Released and leased again, all before Kea's database is brought up to date.
 TEST_F(Update, ARowOfALeaseThatIsThereAgainStays) {
     start_normal(P);
@@ -635,6 +634,7 @@ TEST_F(Update, ARowOfALeaseThatIsThereAgainStays) {
     EXPECT_EQ(1u, x->rows_.count(POOL_FIRST));
 }
 
+// Kea's row is put or goes once for what happens, not to and fro: statistics and DNS follow it.
 TEST_F(Update, ARowGoesOnlyWithItsLease) {
     start_normal(S);
     int64_t t = now.wall;
