@@ -460,7 +460,7 @@ void lease_rules_begin_lease(struct entry *e) {
     e->extended_epoch = 0;
     e->ip_flags = 0;
     e->update_sent = false;
-    e->granted_here = e->tied = false;
+    e->granted_here = e->tied = e->selected = false;
     e->made_partner_down = false;
 }
 
@@ -512,6 +512,7 @@ bool failover_bound(struct failover *f, const struct failover_ask *ask, int64_t 
     e->xid = ask->xid;
     e->granted_here = true;
     e->tied = false;
+    e->selected = ask->selects_us;
     if (f->state == FAILOVER_COMMUNICATIONS_INTERRUPTED && !linked(f)) {
         e->extended_epoch = f->record.epoch;
     }

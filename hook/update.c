@@ -565,6 +565,11 @@ static bool counts_against(const struct failover *f, const struct entry *e, cons
     return e->xid != 0 || !not_earlier(f, m, e->cltt);
 }
 
+/* The client may hold the partner's answer to the very request that we answered, and have released that one. */
+static bool may_have_been_released(const struct failover *f, const struct entry *e) {
+    return e->tied && !(e->selected && f->peer.partner_is_ours);
+}
+
 static struct refusal check_against_held(struct failover *f, const struct entry *e, const struct failover_message *m,
                                          const struct failover_client *client) {
     if (is_living(f, e) && ends_lease(m->binding_status) && !ends_by_its_clock(f, e, m)) {
@@ -575,7 +580,7 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
     case LATER_CLTT: {
         bool other_client = !entry_is_client(e, client);
         bool released_by_other = is_living(f, e) && other_client;
-        bool renewed_here = is_living(f, e) && e->granted_here && !e->tied;
+        bool renewed_here = is_living(f, e) && e->granted_here && !may_have_been_released(f, e);
         bool later = renewed_here ? certainly_later(f, m, e->cltt) : not_earlier(f, m, e->cltt);
         if ((later && !released_by_other) || still_promised(f, e, m, other_client)) {
             return no_refusal;

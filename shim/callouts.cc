@@ -86,6 +86,10 @@ uint32_t requestedAddress(const Pkt4Ptr &query) {
     return option ? option->readAddress().toUint32() : query->getCiaddr().toUint32();
 }
 
+bool selectsUs(const Pkt4Ptr &query) {
+    return bool(query->getOption(DHO_DHCP_SERVER_IDENTIFIER)); // Kea has dropped those of other servers
+}
+
 void dropQuery(CalloutHandle &handle, const Pkt4Ptr &query, const char *why) {
     LOG_DEBUG(logger, isc::log::DBGLVL_TRACE_BASIC, FAILOVER_QUERY_DROPPED)
         .arg(query->getLabel())
@@ -238,7 +242,7 @@ void onRequest(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Pt
     ask.xid = query->getTransid();
     noteFlexible(context, subnet, ask.address);
     ask.reserved = isReservedFor(context, ask.address);
-    ask.selects_us = bool(query->getOption(DHO_DHCP_SERVER_IDENTIFIER)); // Kea has dropped those of other servers
+    ask.selects_us = selectsUs(query);
     auto verdict = relationship.with(
         [&](failover *core, failover_clock now) { return failover_on_request(core, &ask, now, &why); });
     if (verdict == FAILOVER_SILENCE) {
@@ -509,6 +513,7 @@ void bound(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &q
     ask.client = &client;
     ask.address = lease->addr_.toUint32();
     ask.xid = query->getTransid();
+    ask.selects_us = selectsUs(query);
     ask.reserved = isReservedFor(context, ask.address);
     ask.desired = context.address == ask.address ? context.desired : lease->valid_lft_;
     bool kept = covered.relationship->with([&](failover *core, failover_clock now) {

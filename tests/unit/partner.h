@@ -463,8 +463,8 @@ protected:
         return a;
     }
     // Gives the client the address if the rules allow it; the lifetime, 0 if they don't.
-    uint32_t bind(const failover_client &client, uint32_t address, uint32_t xid = 0) {
-        failover_ask a = ask(client, address, xid);
+    uint32_t bind(const failover_client &client, uint32_t address, uint32_t xid = 0, bool selects = false) {
+        failover_ask a = ask(client, address, xid, selects);
         failover_why why{};
         uint32_t lifetime = 0;
         if (failover_on_request(x->core_, &a, now, &why) != FAILOVER_GO_ON ||

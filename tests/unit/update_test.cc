@@ -825,6 +825,28 @@ TEST_F(TwoGrants, AReleaseEndsThemWhereEitherMayBeTheLast) {
         << "ours is the last again";
 }
 
+// A lease at the partner, a release there and a lease here, all within a second: what a client takes by our identifier
+// no Kea has answered too, but a dhcpd may have.
+TEST_F(TwoGrants, AReleaseEndsNothingThatTheClientTookFromUs) {
+    for (bool kea : {true, false}) {
+        ours = kea;
+        start_normal(P);
+        theirs(60, 0);
+        ASSERT_NE(0u, bind(one, A, 5, true));
+        send(bndack(take_update()));
+        theirs(60, 0);
+        EXPECT_EQ(kea ? OUTDATED : ACCEPTED,
+                  verdict(bndupd(A, FAILOVER_RELEASED, &one, now.wall, now.wall, now.wall, now.wall)));
+    }
+    ASSERT_NE(0u, bind(one, A, 6, true));
+    send(bndack(take_update()));
+    ASSERT_NE(0u, bind(one, A, 7));
+    send(bndack(take_update()));
+    theirs(60, 0);
+    EXPECT_EQ(ACCEPTED, verdict(bndupd(A, FAILOVER_RELEASED, &one, now.wall, now.wall, now.wall, now.wall)))
+        << "the last time it asked both";
+}
+
 // The partner has told us our own lease, lost its database, and given the address to another client.
 TEST_F(TwoGrants, AClashIsFoundThoughTheLeaseWasToldBack) {
     granted();
