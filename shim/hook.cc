@@ -15,6 +15,7 @@
 #include "log.h"
 #include "parameters.h"
 #include "service.h"
+#include "sockets.h"
 
 using isc::data::ConstElementPtr;
 using isc::hooks::CalloutHandle;
@@ -117,6 +118,7 @@ EXPORT int dhcp4_srv_configured(CalloutHandle &handle) {
         isc::dhcp::SrvConfigPtr config;
         handle.getArgument("server_config", config);
         service->start(config);
+        shim::widenReceiveBuffers();
     } catch (const std::exception &error) {
         LOG_ERROR(shim::logger, shim::FAILOVER_CONFIGURATION_FAILED).arg(error.what());
         handle.setArgument("error", std::string("failover: ") + error.what());

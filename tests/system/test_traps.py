@@ -701,6 +701,21 @@ def test_relayed_clients(bed, library):
 
 # --- the operator's hands ------------------------------------------------------------------------------------------------
 
+def test_packets_wait_while_the_server_has_no_turn(bed, library):
+    """Kea's own socket holds less than 200 of them and drops the rest."""
+    count = 1000
+    primary, _ = normal_pair(bed, library)
+    client = bed.client("primary")
+    for wanted in (count, 2 * count):
+        primary.pause()
+        for _ in range(count):
+            client.discover(to=primary, timeout=0)
+        primary.resume()
+        wait_until(lambda: primary.statistics("pkt4-offer-sent") >= wanted, 10,
+                   lambda: f"{wanted} offers, but {primary.statistics('pkt4-offer-sent')}")
+        primary.reload()    # opens the sockets again
+
+
 def test_lease_added_by_the_operator(bed, library):
     pair = primary, secondary = normal_pair(bed, library)
     client = bed.client()
