@@ -287,7 +287,7 @@ struct failover_ask {
     uint32_t xid;
     uint32_t desired; /* lifetime that Kea would give, seconds */
     bool reserved;    /* the address is reserved for this client */
-    bool selects_us;  /* REQUEST with this server's identifier */
+    bool selects_us;  /* REQUEST that carries this server's identifier */
 };
 
 struct failover_discover {

@@ -22,6 +22,7 @@ struct QueryContext {
     std::vector<uint32_t> reserved; // addresses reserved for its client
     bool flexible = false;          // there may be others, which only Kea knows
     bool refused = false;           // by a verdict: the client gets a DHCPNAK
+    bool selects_us = false;        // a REQUEST with this server's identifier
     std::string why;
     uint32_t address = 0;         // the last one that Kea wanted to give ...
     uint32_t desired = 0;         // ... and the lifetime that it would have given
@@ -84,10 +85,6 @@ struct Asker {
 uint32_t requestedAddress(const Pkt4Ptr &query) {
     auto option = boost::dynamic_pointer_cast<OptionCustom>(query->getOption(DHO_DHCP_REQUESTED_ADDRESS));
     return option ? option->readAddress().toUint32() : query->getCiaddr().toUint32();
-}
-
-bool selectsUs(const Pkt4Ptr &query) {
-    return bool(query->getOption(DHO_DHCP_SERVER_IDENTIFIER)); // Kea has dropped those of other servers
 }
 
 void dropQuery(CalloutHandle &handle, const Pkt4Ptr &query, const char *why) {
@@ -242,7 +239,8 @@ void onRequest(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Pt
     ask.xid = query->getTransid();
     noteFlexible(context, subnet, ask.address);
     ask.reserved = isReservedFor(context, ask.address);
-    ask.selects_us = selectsUs(query);
+    context.selects_us = bool(query->getOption(DHO_DHCP_SERVER_IDENTIFIER)); // Kea has dropped those of other servers
+    ask.selects_us = context.selects_us;
     auto verdict = relationship.with(
         [&](failover *core, failover_clock now) { return failover_on_request(core, &ask, now, &why); });
     if (verdict == FAILOVER_SILENCE) {
@@ -513,7 +511,7 @@ void bound(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Ptr &q
     ask.client = &client;
     ask.address = lease->addr_.toUint32();
     ask.xid = query->getTransid();
-    ask.selects_us = selectsUs(query);
+    ask.selects_us = context.selects_us;
     ask.reserved = isReservedFor(context, ask.address);
     ask.desired = context.address == ask.address ? context.desired : lease->valid_lft_;
     bool kept = covered.relationship->with([&](failover *core, failover_clock now) {

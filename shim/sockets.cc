@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 #include "sockets.h"
 
-#include "log.h"
+#include "kea_version.h"
 
 #include <dhcp/iface_mgr.h>
 #include <sys/socket.h>
@@ -15,6 +15,11 @@ namespace {
 constexpr int WANTED = 2 << 20;
 
 void widen(int socket) {
+    int size = 0;
+    socklen_t length = sizeof(size);
+    if (getsockopt(socket, SOL_SOCKET, SO_RCVBUF, &size, &length) == 0 && size >= 2 * WANTED) {
+        return; // an operator's net.core.rmem_default
+    }
     if (setsockopt(socket, SOL_SOCKET, SO_RCVBUFFORCE, &WANTED, sizeof(WANTED)) != 0) {
         setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &WANTED, sizeof(WANTED)); // cut down to net.core.rmem_max
     }
