@@ -211,7 +211,7 @@ def test_partner_down_with_a_living_partner_needs_override(bed, pair):
     assert isinstance(client.renew(lease, secondary), Silence)
     assert isinstance(client.renew(lease, primary), Ack)
     wait_states("normal/normal", primary, secondary)
-    assert secondary.log.find("recover -> recover-wait")
+    assert secondary.log.find("recover -> recover-wait") and primary.log.find("partner-down -> normal")
     assert not primary.log.find("conflict") and not secondary.log.find("conflict")
     assert isinstance(client.renew(lease, secondary), Ack)
 
@@ -442,6 +442,7 @@ def test_recover_asks_for_everything_and_waits(bed, library):
     primary.wait_log("the partner asks for everything", since=mark)
     primary.wait_log("normal -> communications-interrupted: partner is in recover", since=mark)
     wait_states("communications-interrupted/recover-wait", primary, secondary)
+    assert pending(secondary).get("end of recover-wait", 0) <= MCLT + 1
     assert isinstance(client.renew(lease), Silence)
     for _ in range(2):
         assert isinstance(client.renew(lease, primary), Ack), "the other one serves on"

@@ -574,6 +574,7 @@ def test_recover_wait_lasts_the_mclt_from_the_last_moment_served(bed, library):
     secondary.start()
     started = time.time()
     wait_states("communications-interrupted/recover-wait", primary, secondary)
+    assert pending(secondary).get("end of recover-wait", 0) <= 3 + 1
     wait_states("normal/normal", primary, secondary)
     assert time.time() >= started + 2, "without a record from the process's start"
 

@@ -699,8 +699,6 @@ def test_relayed_clients(bed, library):
     assert isinstance(nak, Nak) and nak.message.giaddr == "10.66.0.1"
 
 
-# --- the operator's hands ------------------------------------------------------------------------------------------------
-
 def test_packets_wait_while_the_server_has_no_turn(bed, library):
     """Kea's own socket holds less than 200 of them and drops the rest."""
     count = 1000
@@ -715,6 +713,8 @@ def test_packets_wait_while_the_server_has_no_turn(bed, library):
                    lambda: f"{wanted} offers, but {primary.statistics('pkt4-offer-sent')}")
         primary.reload()    # opens the sockets again
 
+
+# --- the operator's hands ------------------------------------------------------------------------------------------------
 
 def test_lease_added_by_the_operator(bed, library):
     pair = primary, secondary = normal_pair(bed, library)
