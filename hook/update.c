@@ -565,11 +565,6 @@ static bool counts_against(const struct failover *f, const struct entry *e, cons
     return e->xid != 0 || !not_earlier(f, m, e->cltt);
 }
 
-/* The client may hold the partner's answer to the very request that we answered, and have released that one. */
-static bool may_have_been_released(const struct failover *f, const struct entry *e) {
-    return e->tied && !(e->selected && f->peer.partner_is_ours);
-}
-
 static struct refusal check_against_held(struct failover *f, const struct entry *e, const struct failover_message *m,
                                          const struct failover_client *client) {
     if (is_living(f, e) && ends_lease(m->binding_status) && !ends_by_its_clock(f, e, m)) {
@@ -580,7 +575,7 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
     case LATER_CLTT: {
         bool other_client = !entry_is_client(e, client);
         bool released_by_other = is_living(f, e) && other_client;
-        bool renewed_here = is_living(f, e) && e->granted_here && !may_have_been_released(f, e);
+        bool renewed_here = is_living(f, e) && e->granted_here && !e->tied;
         bool later = renewed_here ? certainly_later(f, m, e->cltt) : not_earlier(f, m, e->cltt);
         if ((later && !released_by_other) || still_promised(f, e, m, other_client)) {
             return no_refusal;
@@ -698,7 +693,9 @@ static void note_whose_is_the_last(const struct failover *f, struct entry *e, in
     /* Told back, or by chance the same, it is in our clock; and a second is for both clocks' rounding. */
     int64_t theirs = cltt == e->cltt ? cltt : time_add(cltt, -(int64_t)f->peer.ahead);
     e->granted_here = e->granted_here && theirs <= e->cltt + 1;
-    e->tied = e->granted_here && theirs >= e->cltt;
+    /* A Kea that has not acknowledged what the client took from us can only have given it its lease before. */
+    bool before = e->selected && e->update_due && f->peer.partner_is_ours;
+    e->tied = e->granted_here && theirs >= e->cltt && !before;
 }
 
 static void become_active(struct failover *f, struct entry *e, const struct failover_message *m, bool same) {
