@@ -33,6 +33,8 @@ STATES = {NORMAL: "normal", INTERRUPTED: "communications-interrupted", PARTNER_D
 STATUSES = {1: "FREE", 2: "ACTIVE", 3: "EXPIRED", 4: "RELEASED", 5: "ABANDONED", 6: "RESET", 7: "BACKUP"}
 STARTUP_FLAG = 1
 FIN, SYN, RST = 1, 2, 4
+SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35     # as in asm-generic/socket.h
+TIMESPEC = struct.Struct("@ll")
 
 
 @dataclasses.dataclass
@@ -114,6 +116,18 @@ class Stream:
                     progress = progress or bool(new)
 
 
+def arrived(listener):
+    """What has come to this end of the link and waits to be read: (time in ns, frame)."""
+    while True:
+        try:
+            frame, ancillary, _, (_, _, kind, _, _) = listener.recvmsg(1 << 17, socket.CMSG_SPACE(TIMESPEC.size))
+        except BlockingIOError:
+            return
+        seconds, rest = TIMESPEC.unpack(ancillary[0][2])
+        if kind != PACKET_OUTGOING:
+            yield seconds * 1_000_000_000 + rest, frame
+
+
 class Conversation:
     """Listens on both ends of the link; what a cut keeps from an end isn't in here. A context manager."""
 
@@ -126,7 +140,9 @@ class Conversation:
         for name in LINK_ADDRESSES:
             with bed.hosts[name].namespace.entered():
                 listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+                listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 22)
+                listener.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+                listener.setblocking(False)
                 listener.bind(("eth1", ETH_P_ALL))
             self._sockets[listener] = name
         self._stop = os.eventfd(0)
@@ -147,19 +163,26 @@ class Conversation:
             listener.close()
 
     def _receive(self):
+        """Takes the frames of both ends in the order of their arrival. Those that came after a reading began wait for the
+        next one: what they answer may have come to the other end when that had been read."""
+        frames = []                 # (the kernel's time of its arrival, frame)
         while True:
-            ready, _, _ = select.select([*self._sockets, self._stop], [], [])
+            ready, _, _ = select.select([*self._sockets, self._stop], [], [], 0 if frames else None)
             if self._stop in ready:
                 return
-            for listener in ready:
-                try:
-                    frame, (_, _, kind, _, _) = listener.recvfrom(1 << 17)
-                except OSError:
-                    return      # the test bed is gone
-                if kind != PACKET_OUTGOING:
-                    self._take(frame)
+            begun = time.time_ns()
+            try:
+                for listener in self._sockets:
+                    frames.extend(arrived(listener))
+            except OSError:
+                return              # the test bed is gone
+            frames.sort(key=lambda arrival: arrival[0])
+            since = time.monotonic_ns() - time.time_ns()
+            while frames and frames[0][0] <= begun:
+                at, frame = frames.pop(0)
+                self._take((at + since) / 1e9, frame)
 
-    def _take(self, frame):
+    def _take(self, at, frame):
         if frame[12:14] != b"\x08\x00" or frame[14] >> 4 != 4 or frame[23] != socket.IPPROTO_TCP:
             return
         tcp = 14 + (frame[14] & 15) * 4
@@ -170,17 +193,16 @@ class Conversation:
         payload = frame[tcp + (frame[tcp + 12] >> 4) * 4:14 + struct.unpack("!H", frame[16:18])[0]]
         source, target = (ip_text(frame[26:30]), source_port), (ip_text(frame[30:34]), target_port)
         speaker = next((name for name, address in LINK_ADDRESSES.items() if address == source[0]), None)
-        now = time.monotonic()
         if flags & SYN:
             self._streams[source, target] = Stream((sequence + 1) & 0xffffffff)
             self._dialler.setdefault(frozenset((source, target)), source)
             if target_port == PORT:
-                self.attempts.append((now, speaker))
+                self.attempts.append((at, speaker))
         elif payload and (source, target) in self._streams:
             stream = self._streams[source, target]
             stream.take(sequence, payload)
             dialler = self._dialler[frozenset((source, target))]
-            messages, stream.data = decoded(now, speaker, (dialler, target if dialler == source else source), stream.data)
+            messages, stream.data = decoded(at, speaker, (dialler, target if dialler == source else source), stream.data)
             self.messages.extend(messages)
 
     # --- what was said --------------------------------------------------------------------------------------------
