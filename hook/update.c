@@ -123,11 +123,9 @@ static void settled(struct failover *f, struct entry *e) {
 }
 
 static void no_longer_in_flight(struct failover *f, struct entry *e) {
-    if (e->update_xid != 0) {
-        e->update_xid = 0;
-        f->unacked--;
-        table_put_update(&f->table, e, NO_UPDATE);
-    }
+    e->update_xid = 0;
+    f->unacked--;
+    table_put_update(&f->table, e, NO_UPDATE);
 }
 
 void update_forget(struct failover *f, struct entry *e) {
@@ -370,11 +368,12 @@ void update_link_down(struct failover *f) {
     struct entry *e, *next;
     f->requests = (struct requests){0};
     f->next_retry = INT64_MAX;
+    f->unacked = 0;
     for (int place = IN_FLIGHT; place <= PARKED; place++) {
         for (e = table_first_update(&f->table, (enum update_place)place); e != NULL; e = next) {
             next = table_next_update(&f->table, e);
             e->unwanted = false;
-            no_longer_in_flight(f, e);
+            e->update_xid = 0;
             table_put_update(&f->table, e, QUEUED);
         }
     }

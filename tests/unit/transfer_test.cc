@@ -152,6 +152,14 @@ TEST_F(Transfer, ExpectsNoFewerThanThereWere) {
     EXPECT_EQ(0, transfer().left);
 }
 
+TEST_F(Transfer, AnAnswerWithNothingInItIsWhole) {
+    make_leases(1, 20);
+    start_linked();
+    send(Message(FAILOVER_UPDREQALL, 77));
+    x->core()->requests.expected = 0; // as while a big pool is looked through of which nothing was ever used
+    EXPECT_EQ(100u, transfer().percent);
+}
+
 TEST_F(Transfer, AnUpdreqIsForWhatThePartnerDoesNotKnow) {
     make_leases(300, 400);
     for (uint32_t i = 5; i < 10; i++) {
