@@ -59,7 +59,7 @@ struct entry {
     bool update_sent : 1;
     bool state_sent : 1;
     bool granted_here : 1;
-    bool tied : 1;     /* granted_here, and perhaps by the partner since, or it has told us our own grant */
+    bool tied : 1;     /* if granted_here: perhaps by the partner since, or it has told us our own grant */
     bool selected : 1; /* granted_here, by a REQUEST with our identifier: a Kea as partner has not answered that one */
     bool made_partner_down : 1;
     bool listed : 1;

@@ -694,7 +694,7 @@ static void note_whose_is_the_last(const struct failover *f, struct entry *e, in
     e->granted_here = e->granted_here && theirs <= e->cltt + 1;
     /* A Kea that has not acknowledged what the client took from us can only have given it its lease before. */
     bool before = e->selected && e->update_due && f->peer.partner_is_ours;
-    e->tied = e->granted_here && theirs >= e->cltt && !before;
+    e->tied = theirs >= e->cltt && !before;
 }
 
 static void become_active(struct failover *f, struct entry *e, const struct failover_message *m, bool same) {

@@ -274,6 +274,31 @@ TEST_F(Happens, ASecondaryAloneEndsLeases) {
     EXPECT_EQ(FAILOVER_EXPIRED, x->binding(OWN).status);
 }
 
+// In NORMAL the secondary ends no lease; its client may come back before the primary has ended it.
+TEST_F(Happens, ALeaseThatIsOverGoesOnWhereNewClientsAreServed) {
+    make_known(FAILOVER_SECONDARY, CI);
+    x->bindings_[OWN] = lease(OWN, one, 10, 5, 3600);
+    start();
+    link_up_in(CI);
+    ASSERT_EQ(NO, x->state());
+    wait(10);
+    ASSERT_EQ(FAILOVER_ACTIVE, x->binding(OWN).status);
+    ASSERT_GT(now.wall, x->binding(OWN).ends);
+    EXPECT_NE(0u, bind(one, OWN));
+}
+
+// Rule 5: the partner may have extended it.
+TEST_F(Happens, WhatWasLeasedBeforePartnerDownWaitsForThePartnersClients) {
+    in_state(NO);
+    ASSERT_EQ(60u, bind(one, OWN));
+    send(bndack(take(FAILOVER_BNDUPD)));
+    send(state_message(SH, now.wall));
+    ASSERT_EQ(PD, x->state());
+    disconnect(link);
+    pass(70000);
+    EXPECT_EQ(FAILOVER_EXPIRED, x->binding(OWN).status);
+}
+
 TEST_F(Happens, TheLastGrantIsRemembered) {
     in_state(CI);
     ASSERT_EQ(60u, bind(one, OWN));
@@ -341,6 +366,17 @@ TEST_F(SameTransaction, NotOfALeaseThatWasReleasedAtThePartner) {
 TEST_F(SameTransaction, NotOfOneThatThePartnerHasAnsweredSince) {
     granted();
     wait(1);
+    ASSERT_EQ(0, verdict(bndupd(OWN, FAILOVER_ACTIVE, &one, now.wall + 300, now.wall + 5000, now.wall, now.wall)));
+    EXPECT_EQ(3600u, bind(one, OWN, 77));
+}
+
+// A Kea that has heard of the lease extends it, and we hear of that before its BNDACK.
+TEST_F(SameTransaction, NotOfOneThatThePartnerHasExtendedBeforeItsBndack) {
+    ours = true;
+    in_state(NO);
+    ASSERT_EQ(60u, bind(one, OWN, 77, true));
+    wait(2);
+    forget();
     ASSERT_EQ(0, verdict(bndupd(OWN, FAILOVER_ACTIVE, &one, now.wall + 300, now.wall + 5000, now.wall, now.wall)));
     EXPECT_EQ(3600u, bind(one, OWN, 77));
 }

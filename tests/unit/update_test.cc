@@ -1924,6 +1924,19 @@ TEST_F(Closing, NothingToTellIsNothingToWaitFor) {
     EXPECT_EQ(FAILOVER_NORMAL, x->state());
 }
 
+// Who has recovered too has given nothing of the partner's: each would wait for the other before both serve.
+TEST_F(Closing, TwoThatHaveRecoveredDoNotWait) {
+    ours = true;
+    make_known(P, FAILOVER_RECOVER_DONE);
+    start();
+    link_up_in(FAILOVER_RECOVER);
+    failover_declined(x->core(), POOL_FIRST, now.wall + 500, now);
+    run();
+    ASSERT_TRUE(x->binding(POOL_FIRST).update_due);
+    done();
+    EXPECT_EQ(FAILOVER_NORMAL, x->state());
+}
+
 TEST_F(Closing, LaterLeasesAreNotWaitedFor) {
     recovered();
     ASSERT_NE(0u, bind(one, POOL_FIRST));
