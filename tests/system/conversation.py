@@ -6,6 +6,7 @@ Numbers in the texts of the rules are those of the list that is the docstring of
 """
 import collections
 import dataclasses
+import math
 import os
 import select
 import socket
@@ -129,14 +130,15 @@ def arrived(listener):
 
 
 class Conversation:
-    """Listens on both ends of the link; what a cut keeps from an end isn't in here. A context manager."""
+    """Listens on both ends of the link; what a cut keeps from an end isn't in here. Whoever looks at it sees all that
+    had arrived before it looked. A context manager."""
 
     def __init__(self, bed):
-        self.messages = []
-        self.attempts = []          # (monotonic time, host that dialled), at each connection that was opened or refused
+        self._messages = []
+        self._attempts = []
         self._streams = {}
         self._dialler = {}          # {the two ends as a set: the dialler's end}
-        self._sockets = {}
+        self._sockets = []
         for name in LINK_ADDRESSES:
             with bed.hosts[name].namespace.entered():
                 listener = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
@@ -144,8 +146,11 @@ class Conversation:
                 listener.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
                 listener.setblocking(False)
                 listener.bind(("eth1", ETH_P_ALL))
-            self._sockets[listener] = name
-        self._stop = os.eventfd(0)
+            self._sockets.append(listener)
+        self._closed = False
+        self._wake = os.eventfd(0)
+        self._progress = threading.Condition()
+        self._taken_until = 0       # what had arrived then, in ns
         self._thread = threading.Thread(target=self._receive, daemon=True)
         self._thread.start()
 
@@ -156,31 +161,51 @@ class Conversation:
         self.close()
 
     def close(self):
-        os.eventfd_write(self._stop, 1)
+        self._catch_up()
+        self._closed = True
+        os.eventfd_write(self._wake, 1)
         self._thread.join()
-        os.close(self._stop)
+        os.close(self._wake)
         for listener in self._sockets:
             listener.close()
 
+    def _catch_up(self):
+        now = time.time_ns()
+        if self._thread.is_alive() and not self._closed:
+            os.eventfd_write(self._wake, 1)
+            with self._progress:
+                self._progress.wait_for(lambda: self._taken_until >= now)
+
     def _receive(self):
-        """Takes the frames of both ends in the order of their arrival. Those that came after a reading began wait for the
-        next one: what they answer may have come to the other end when that had been read."""
-        frames = []                 # (the kernel's time of its arrival, frame)
-        while True:
-            ready, _, _ = select.select([*self._sockets, self._stop], [], [], 0 if frames else None)
-            if self._stop in ready:
-                return
-            begun = time.time_ns()
-            try:
-                for listener in self._sockets:
-                    frames.extend(arrived(listener))
-            except OSError:
-                return              # the test bed is gone
-            frames.sort(key=lambda arrival: arrival[0])
-            since = time.monotonic_ns() - time.time_ns()
-            while frames and frames[0][0] <= begun:
-                at, frame = frames.pop(0)
-                self._take((at + since) / 1e9, frame)
+        try:
+            frames = []
+            while not self._closed:
+                ready, _, _ = select.select([*self._sockets, self._wake], [], [], 0 if frames else None)
+                if self._wake in ready:
+                    os.eventfd_read(self._wake)
+                self._read(frames)
+        except OSError:
+            pass                    # the test bed is gone
+        finally:
+            self._reached(math.inf)
+
+    def _read(self, frames):
+        """Takes the frames of both ends in the order of their arrival. Those that came after the reading began wait for the
+        next one in `frames`: what they answer may have come to the other end when that had been read."""
+        begun = time.time_ns()
+        for listener in self._sockets:
+            frames.extend(arrived(listener))
+        frames.sort(key=lambda arrival: arrival[0])
+        since = time.monotonic_ns() - time.time_ns()
+        while frames and frames[0][0] <= begun:
+            at, frame = frames.pop(0)
+            self._take((at + since) / 1e9, frame)
+        self._reached(begun)
+
+    def _reached(self, time_ns):
+        with self._progress:
+            self._taken_until = time_ns
+            self._progress.notify_all()
 
     def _take(self, at, frame):
         if frame[12:14] != b"\x08\x00" or frame[14] >> 4 != 4 or frame[23] != socket.IPPROTO_TCP:
@@ -197,15 +222,26 @@ class Conversation:
             self._streams[source, target] = Stream((sequence + 1) & 0xffffffff)
             self._dialler.setdefault(frozenset((source, target)), source)
             if target_port == PORT:
-                self.attempts.append((at, speaker))
+                self._attempts.append((at, speaker))
         elif payload and (source, target) in self._streams:
             stream = self._streams[source, target]
             stream.take(sequence, payload)
             dialler = self._dialler[frozenset((source, target))]
             messages, stream.data = decoded(at, speaker, (dialler, target if dialler == source else source), stream.data)
-            self.messages.extend(messages)
+            self._messages.extend(messages)
 
     # --- what was said --------------------------------------------------------------------------------------------
+
+    @property
+    def messages(self):
+        self._catch_up()
+        return list(self._messages)
+
+    @property
+    def attempts(self):
+        """(monotonic time, host that dialled), at each connection that was opened or refused."""
+        self._catch_up()
+        return list(self._attempts)
 
     def mark(self):
         """For `since`."""
@@ -227,9 +263,9 @@ class Conversation:
 
     def unanswered(self):
         """The updates of the last connection that await their BNDACK."""
-        linked = [said.link for said in self.messages if said.kind == CONNECTACK]
-        waiting = {}
-        for said in list(self.messages):
+        messages, waiting = self.messages, {}
+        linked = [said.link for said in messages if said.kind == CONNECTACK]
+        for said in messages:
             if linked and said.link == linked[-1] and said.kind == BNDUPD:
                 waiting[said.speaker, said.xid] = said
             elif linked and said.link == linked[-1] and said.kind == BNDACK:
