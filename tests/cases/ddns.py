@@ -80,7 +80,7 @@ class Reader:
 
 
 class Dns:
-    """A context manager. Everything is known after settled()."""
+    """A context manager."""
 
     def __init__(self, bed, *hosts):
         self.zone = {}              # name -> {(type, what it says)}
@@ -165,6 +165,11 @@ class Dns:
         reverse = ".".join(reversed(address.split("."))) + ".in-addr.arpa."
         found = [says for kind, says in self.zone.get(reverse, ()) if kind == PTR]
         return found[0].partition(".")[0] if found else None
+
+    def wait_added(self, server):
+        """Until the DDNS server beside this DHCP server has put a name there."""
+        daemon = next(daemon for daemon in self._daemons if daemon.host is server.host)
+        daemon.log.wait("DHCP_DDNS_ADD_SUCCEEDED")
 
     def deleted(self, host_name):
         """[(host, whether it had an effect)]: who wanted the address of a name removed."""

@@ -117,6 +117,7 @@ def test_c46_both_servers_have_put_the_name_there(bed, named):
     lease = client.renew(lease, server=secondary)
     assert isinstance(lease, Ack)
     wait_until(lambda: secondary.leases()[lease.address]["hostname"], 5, "the secondary knows the name")
+    dns.wait_added(secondary)
     wait_quiet(primary, secondary)
     client.release(lease, secondary)
     wait_until(lambda: len(dns.deleted("c1")) == 2, 5, lambda: dns.deletes)

@@ -200,6 +200,9 @@ def test_partner_down_with_a_living_partner_needs_override(bed, pair):
     client = bed.client("secondary")
     lease = client.dora()
     wait_quiet(primary, secondary)
+    lease = client.renew(lease)     # outlasts the recover-wait
+    assert lease.lifetime > MCLT + 5
+    wait_quiet(primary, secondary)
     for server in primary, secondary:
         text = refused(server, GUARDED, "partner-down")
         assert '"override": true' in text and "normal" in text
