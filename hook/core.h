@@ -102,8 +102,13 @@ struct waiting_client {
     int64_t last;
 };
 
+struct queued_change {
+    struct failover_lease_change change;
+    bool after_disk; /* not before its binding is on disk */
+};
+
 struct changes {
-    struct failover_lease_change *items; /* ring */
+    struct queued_change *items; /* ring */
     size_t head, count, size;
 };
 

@@ -273,7 +273,7 @@ static struct failover_lease_change *new_change(struct failover *f, const struct
     struct changes *c = &f->changes;
     if (c->count == c->size) {
         size_t size = c->size == 0 ? 64 : c->size * 2;
-        struct failover_lease_change *items = malloc(size * sizeof(*items));
+        struct queued_change *items = malloc(size * sizeof(*items));
         if (items == NULL) {
             core_log(f, FAILOVER_ERROR, "out of memory: the lease on %s is not brought into Kea's database",
                      address_text(table_address(&f->table, e)).text);
@@ -285,12 +285,12 @@ static struct failover_lease_change *new_change(struct failover *f, const struct
         free(c->items);
         *c = (struct changes){items, 0, c->count, size};
     }
-    struct failover_lease_change *change = &c->items[(c->head + c->count++) % c->size];
-    *change = (struct failover_lease_change){0};
-    change->lease.address = table_address(&f->table, e);
-    change->lease.cltt = e->cltt;
-    change->lease.ends = e->given;
-    return change;
+    struct queued_change *queued = &c->items[(c->head + c->count++) % c->size];
+    *queued = (struct queued_change){.after_disk = e->stored > f->committed};
+    queued->change.lease.address = table_address(&f->table, e);
+    queued->change.lease.cltt = e->cltt;
+    queued->change.lease.ends = e->given;
+    return &queued->change;
 }
 
 void core_lease_put(struct failover *f, const struct entry *e) {
@@ -312,22 +312,39 @@ void core_lease_remove(struct failover *f, const struct entry *e, const struct f
     }
 }
 
+/* Kea's row may be the only one on disk of what was promised (rule 12): it stays until what follows is there too. */
+static bool waits_for_disk(struct failover *f, const struct queued_change *queued) {
+    return queued->after_disk && !failover_is_on_disk(f, queued->change.lease.address);
+}
+
+/* What has happened since counts: Kea has a lease of this server's already, and nothing older replaces or removes it. */
+static bool bring_up_to_date(struct failover *f, struct failover_lease_change *change) {
+    const struct entry *e = table_find(&f->table, change->lease.address);
+    if (e->status != FAILOVER_ACTIVE || !entry_is_client(e, &change->lease.client)) {
+        return change->type == FAILOVER_LEASE_REMOVE;
+    }
+    change->type = FAILOVER_LEASE_PUT;
+    change->lease.cltt = e->cltt;
+    change->lease.ends = e->given;
+    return true;
+}
+
 bool failover_next_lease(struct failover *f, struct failover_lease_change *change) {
     struct changes *c = &f->changes;
-    if (c->count == 0) {
-        return false;
+    for (size_t left = c->count; left > 0; left--) {
+        struct queued_change queued = c->items[c->head];
+        c->head = (c->head + 1) % c->size;
+        if (waits_for_disk(f, &queued)) {
+            c->items[(c->head + c->count - 1) % c->size] = queued; /* behind the others */
+            continue;
+        }
+        c->count--;
+        *change = queued.change;
+        if (bring_up_to_date(f, change)) {
+            return true;
+        }
     }
-    *change = c->items[c->head];
-    c->head = (c->head + 1) % c->size;
-    c->count--;
-    /* The client may have got the lease here since: Kea has that already, and nothing older replaces or removes it. */
-    const struct entry *e = table_find(&f->table, change->lease.address);
-    if (e->status == FAILOVER_ACTIVE && entry_is_client(e, &change->lease.client)) {
-        change->type = FAILOVER_LEASE_PUT;
-        change->lease.cltt = e->cltt;
-        change->lease.ends = e->given;
-    }
-    return true;
+    return false;
 }
 
 /* ---- Life -------------------------------------------------------------------------------------------------------- */

@@ -351,7 +351,7 @@ struct failover_lease_change {
     struct failover_lease lease;
 };
 
-/* The next change to bring into Kea's lease database; false when there is none. */
+/* The next change to bring into Kea's lease database; false when there is none that doesn't wait for the disk. */
 bool failover_next_lease(struct failover *f, struct failover_lease_change *change);
 
 /* ---- Operators --------------------------------------------------------------------------------------------------- */

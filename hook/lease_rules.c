@@ -208,7 +208,13 @@ static uint32_t lifetime_until(const struct failover *f, int64_t end) {
 }
 
 static uint32_t lifetime(const struct failover *f, const struct entry *e, const struct failover_ask *ask) {
-    return lifetime_until(f, is_repeated(f, e, ask) ? e->given : end_of_grant(f, e, ask));
+    if (is_repeated(f, e, ask)) {
+        return lifetime_until(f, e->given);
+    }
+    int64_t end = end_of_grant(f, e, ask);
+    /* Kea's row may be the only one on disk of a longer promise (rule 12): it is given again rather than replaced. */
+    bool on_disk = e->stored <= f->committed;
+    return lifetime_until(f, on_disk ? end : time_max(end, e->ends));
 }
 
 bool failover_may_have(struct failover *f, const struct failover_ask *ask, struct failover_clock now, uint32_t *seconds,
@@ -318,12 +324,14 @@ static int64_t waiting_since(struct failover *f, struct waiting_client *clients,
     return f->now.mono - w->first;
 }
 
-void lease_rules_partner_answered(struct failover *f, const struct failover_client *client) {
+void lease_rules_partner_answered(struct failover *f, const struct failover_client *client, int64_t cltt) {
     bool has_id = client->id_length > 0;
     uint64_t hash =
         has_id ? hash_of(client->id, client->id_length) : hash_of(client->hardware + 1, client->hardware_length - 1u);
     struct waiting_client *w = find_waiting(f->balanced, hash);
-    if (w->hash == hash) {
+    int64_t began = f->now.wall - (f->now.mono - w->first) / 1000;
+    /* News of before, which have waited for the connection, are no answer. A second is for both clocks' rounding. */
+    if (w->hash == hash && time_add(cltt, 1 - (int64_t)f->record.skew) >= began) {
         *w = (struct waiting_client){0};
     }
 }
@@ -571,9 +579,9 @@ static bool is_rewindable(const struct failover *f, const struct entry *e) {
 }
 
 int64_t lease_rules_wait_over(const struct failover *f, const struct entry *e) {
-    /* A partner that recovers meanwhile hears of a release before the address is given on: its BNDACK ends the wait. */
-    bool tells = linked(f) && e->status == FAILOVER_RELEASED;
-    if (!e->update_sent || (e->made_partner_down && !tells)) {
+    /* A partner that has heard of the lease takes no FREE before its end: its BNDACK of the release ends the wait. */
+    bool alone = e->made_partner_down && e->status != FAILOVER_RELEASED;
+    if (!e->update_sent || alone) {
         return e->ends;
     }
     int64_t latest = time_max(time_max(f->record.stos, e->ends), time_max(e->sent, time_max(e->acked, e->received)));

@@ -30,7 +30,7 @@ int64_t lease_rules_wait_over(const struct failover *f, const struct entry *e);
 uint8_t lease_rules_bucket(const struct entry *e);
 bool lease_rules_bucket_is_mine(const struct failover *f, uint8_t bucket);
 /* The partner has answered this client, which isn't waiting for it any more. */
-void lease_rules_partner_answered(struct failover *f, const struct failover_client *client);
+void lease_rules_partner_answered(struct failover *f, const struct failover_client *client, int64_t cltt);
 
 #ifdef __cplusplus
 }

@@ -769,7 +769,7 @@ static struct refusal accept(struct failover *f, struct entry *e, const struct f
     }
     if (m->binding_status == FAILOVER_ACTIVE) {
         become_active(f, e, m, same);
-        lease_rules_partner_answered(f, client);
+        lease_rules_partner_answered(f, client, m->client_last_transaction_time);
     } else if (m->binding_status == FAILOVER_ABANDONED) {
         become_abandoned(e, m);
     } else {

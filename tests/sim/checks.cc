@@ -89,7 +89,8 @@ void Checks::within_mclt(Machine &m, const failover_binding &before, const Lease
     Machine &y = world_.other(m);
     int64_t wall = world_.wall_of(m);
     bool lifted = m.server->config_.partner_down_full && has_waited(m);
-    bool repeated = before.given == wall + int64_t(lease.lifetime);
+    int64_t end = wall + int64_t(lease.lifetime);
+    bool repeated = end == before.given || end == before.ends; // promised, and checked, before
     if (lifted || repeated || wiped_[y.index]) {
         return;
     }
@@ -98,7 +99,7 @@ void Checks::within_mclt(Machine &m, const failover_binding &before, const Lease
     bool free = durable.status == FAILOVER_FREE;
     int64_t known = free ? 0 : std::max({durable.sent, durable.acked, durable.received, durable.ends});
     int64_t limit = std::max(known, wall) + mclt_max + skew() + 1;
-    if (known != FAILOVER_TIME_INFINITE && wall + int64_t(lease.lifetime) > limit && !is_excepted()) {
+    if (known != FAILOVER_TIME_INFINITE && end > limit && !is_excepted()) {
         world_.fail("S2: " + dotted(lease.address) + " is promised by " + m.name() + " for " +
                     std::to_string(lease.lifetime) + " s, of which the partner knows " +
                     std::to_string(std::max<int64_t>(known - wall, 0)) + " s");

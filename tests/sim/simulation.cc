@@ -169,8 +169,9 @@ void Simulation::discover(size_t c, uint32_t xid, int tries) {
         if (!reaches(c, m)) {
             continue;
         }
-        bool owns = m.server->reservation(client.id) == 0 && m.server->own_free(world_->at(m)) > 0 &&
-                    !m.server->waits_for_disk(client.id, world_->at(m));
+        failover_clock now = world_->at(m);
+        bool owns = m.server->reservation(client.id) == 0 && m.server->own_free(now) > m.server->kept_for_disk(now) &&
+                    !m.server->waits_for_disk(client.id, now);
         owners[size_t(m.index)] = owns;
         Lease offer = m.server->discover(client.id, uint16_t(tries * 4 * secs_step_[c]), xid, world_->at(m));
         world_->touch(m);

@@ -274,6 +274,20 @@ TEST_F(Happens, ASecondaryAloneEndsLeases) {
     EXPECT_EQ(FAILOVER_EXPIRED, x->binding(OWN).status);
 }
 
+// Kea's row may be all that is on disk of a lease.
+TEST_F(Happens, ALongerLeaseIsOnDiskBeforeItIsMadeShorter) {
+    in_state(NO, {lease(OWN, one, 10, 50, 3600)});
+    x->disk_works_ = false;
+    ASSERT_EQ(3600u, bind(one, OWN));
+    desired = 5000;
+    EXPECT_EQ(3660u, bind(one, OWN));
+    desired = 100;
+    EXPECT_EQ(3660u, bind(one, OWN));
+    x->disk_works_ = true;
+    x->commit(now);
+    EXPECT_EQ(100u, bind(one, OWN));
+}
+
 // In NORMAL the secondary ends no lease; its client may come back before the primary has ended it.
 TEST_F(Happens, ALeaseThatIsOverGoesOnWhereNewClientsAreServed) {
     make_known(FAILOVER_SECONDARY, CI);
@@ -535,6 +549,24 @@ TEST_F(Normal, LoadBalancingLeavesNobodyWaiting) {
     EXPECT_EQ(FAILOVER_SILENCE, discover(c, 0)) << "after a longer pause it begins anew";
 }
 
+// It comes late where the connection was lost.
+TEST_F(Normal, NewsOfBeforeTheClientAskedIsNoAnswer) {
+    for (int64_t ahead : {0, 30}) {
+        for (int64_t earlier : {1, 2}) {
+            in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
+            skew = ahead;
+            send(Message(FAILOVER_CONTACT));
+            ASSERT_EQ(FAILOVER_SILENCE, discover(two, 0));
+            int64_t asked = now.wall;
+            wait(2);
+            lease_rules_partner_answered(x->core(), &two, asked + ahead - earlier);
+            wait(2);
+            EXPECT_EQ(earlier > 1 ? FAILOVER_GO_ON : FAILOVER_SILENCE, discover(two, 0)) << "clocks are rounded";
+            skew = 0;
+        }
+    }
+}
+
 // When the partner has vanished with its half of the clients, and the link doesn't know that yet.
 TEST_F(Normal, LoadBalancingForgetsNobodyWhoWaitsBesideManyOthers) {
     in_state(NO, {}, [](failover_config &c) { failover_hba_from_split(0, c.hba); });
@@ -563,7 +595,7 @@ TEST_F(Normal, LoadBalancingTakesNobodyForAnother) {
         if (partner_answers) {
             for (unsigned n = 30001; n <= 30300; n++) {
                 failover_client c = make_client(n);
-                lease_rules_partner_answered(x->core(), &c);
+                lease_rules_partner_answered(x->core(), &c, now.wall);
             }
         }
         wait(4);

@@ -316,6 +316,15 @@ public:
                    !failover_is_on_disk(core_, row.first);
         });
     }
+    // Own free addresses on which there is a row still, for what freed them is not on disk yet.
+    uint32_t kept_for_disk(failover_clock now) {
+        return uint32_t(std::count_if(rows_.begin(), rows_.end(), [&](auto &row) {
+            failover_binding b = binding(row.first);
+            bool own = b.status == FAILOVER_FREE && (b.owner == FAILOVER_MINE || state() == FAILOVER_PARTNER_DOWN);
+            return own && row.second.ends > now.wall && !failover_is_on_disk(core_, row.first);
+        }));
+    }
+
     // The address that is reserved for a client; 0: none.
     uint32_t reservation(const failover_client &client) const {
         for (auto &[address, owner] : reservations_) {

@@ -650,6 +650,46 @@ TEST_F(Update, ARowGoesOnlyWithItsLease) {
     EXPECT_EQ(0, removals_by(FAILOVER_BACKUP, &two, t)) << "a gift";
 }
 
+// ---- Rows while the disk hangs (rule 12) ------------------------------------------------------------------------------
+
+class Rows : public Update {
+protected:
+    static constexpr uint32_t A = POOL_FIRST + 15, B = A + 1;
+
+    void told(uint32_t address, failover_binding_status status, const failover_client &client, int64_t left) {
+        send(bndupd(address, status, &client, now.wall + left, now.wall + left, now.wall, now.wall));
+    }
+    void disk(bool works) {
+        x->disk_works_ = works;
+        run();
+    }
+};
+
+TEST_F(Rows, OneThatMayBeAloneOnDiskStaysUntilWhatFollowsIsThere) {
+    start_normal(S);
+    told(B, FAILOVER_ACTIVE, two, 60);
+    disk(false);
+    told(A, FAILOVER_ACTIVE, one, 60);
+    told(A, FAILOVER_RELEASED, one, 0);
+    told(A, FAILOVER_ACTIVE, two, 90);
+    told(B, FAILOVER_RELEASED, two, 0);
+    EXPECT_TRUE(x->has_row(one, A)) << "its lease may be nowhere else";
+    EXPECT_EQ(0u, x->rows_.count(B)) << "nothing else waits for that";
+    disk(true);
+    EXPECT_TRUE(x->has_row(two, A));
+}
+
+TEST_F(Rows, NoneIsMadeOfALeaseThatIsOverMeanwhile) {
+    start_normal(S);
+    disk(false);
+    told(A, FAILOVER_ACTIVE, one, 60);
+    told(A, FAILOVER_ACTIVE, one, 90);
+    x->rows_.erase(A); // by Kea
+    failover_declined(x->core(), A, now.wall + 500, now);
+    disk(true);
+    EXPECT_EQ(0u, x->rows_.count(A));
+}
+
 TEST_F(Update, AcceptedEndsAreTheirsWhoseFreeAddressItBecomes) {
     start_normal(S);
     int64_t t = now.wall;
@@ -2034,14 +2074,17 @@ TEST_F(Closing, WhatWasLeasedAloneEndsAtItsEndBeforeThat) {
     EXPECT_NE(0u, bind(two, POOL_FIRST)) << "rule 5, with a link too: the partner doesn't serve";
 }
 
-// Nobody but this server ever gave it: only a partner that listens has to hear of the release first.
-TEST_F(Closing, AReleaseIsNotWaitedForWhereTheLinkIsLost) {
+// It has heard of the lease, and would take no FREE before its end.
+TEST_F(Closing, AReleaseIsWaitedForWhereTheLinkIsLost) {
     recovered();
     ASSERT_NE(0u, bind(one, POOL_FIRST));
     send(bndack(take_update()));
+    int64_t told = x->binding(POOL_FIRST).acked;
     release(one, POOL_FIRST);
     EXPECT_EQ(0u, bind(two, POOL_FIRST));
     disconnect(link);
+    EXPECT_EQ(0u, bind(two, POOL_FIRST));
+    pass((told + 60 - now.wall) * 1000);
     EXPECT_NE(0u, bind(two, POOL_FIRST));
 }
 
