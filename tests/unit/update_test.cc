@@ -2074,6 +2074,19 @@ TEST_F(Closing, WhatWasLeasedAloneEndsAtItsEndBeforeThat) {
     EXPECT_NE(0u, bind(two, POOL_FIRST)) << "rule 5, with a link too: the partner doesn't serve";
 }
 
+TEST_F(Closing, TheWaitsOfPartnerDownGoOnWhereTheLinkIsLost) {
+    recovered();
+    ASSERT_NE(0u, bind(one, POOL_FIRST));
+    send(bndack(take_update()));
+    int64_t told = x->binding(POOL_FIRST).acked;
+    release(one, POOL_FIRST);
+    done();
+    ASSERT_EQ(FAILOVER_PARTNER_DOWN, x->state());
+    disconnect(link);
+    pass((told + 60 - now.wall) * 1000);
+    EXPECT_EQ(FAILOVER_FREE, x->binding(POOL_FIRST).status);
+}
+
 // It has heard of the lease, and would take no FREE before its end.
 TEST_F(Closing, AReleaseIsWaitedForWhereTheLinkIsLost) {
     recovered();
