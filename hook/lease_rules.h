@@ -29,7 +29,7 @@ int64_t lease_rules_wait_over(const struct failover *f, const struct entry *e);
 /* The key that load balancing hashes: the identifier if there is one, else chaddr without htype. */
 uint8_t lease_rules_bucket(const struct entry *e);
 bool lease_rules_bucket_is_mine(const struct failover *f, uint8_t bucket);
-/* The partner has answered this client, which isn't waiting for it any more. */
+/* The partner has answered this client at `cltt`, by its clock: who asked before isn't waiting for it any more. */
 void lease_rules_partner_answered(struct failover *f, const struct failover_client *client, int64_t cltt);
 
 #ifdef __cplusplus
