@@ -3,6 +3,10 @@
 
 #include <stdlib.h>
 
+#define SIZE_FIRST 256
+/* Items. A first balance has thousands of times as many, once. */
+#define SIZE_KEPT 4096
+
 static uint64_t hash_of(const struct item *item) {
     uint64_t key = (uint64_t)item->relationship << 33 | (uint64_t)(item->kind == RECORD) << 32 | item->address;
     key ^= key >> 33;
@@ -23,7 +27,7 @@ static uint32_t *find_slot(struct batch *b, const struct item *item) {
 }
 
 static bool grow(struct batch *b) {
-    size_t size = b->size == 0 ? 256 : b->size * 2;
+    size_t size = b->size == 0 ? SIZE_FIRST : b->size * 2;
     struct item *items = realloc(b->items, size * sizeof(*items));
     if (items == NULL) {
         return false;
@@ -60,12 +64,42 @@ bool batch_put(struct batch *b, const struct item *item, bool older) {
     return true;
 }
 
-void batch_free(struct batch *b) {
-    for (size_t i = 0; i < b->count; i++) {
-        free(b->items[i].data);
+bool batch_add_relationship(struct batch *b) {
+    uint64_t *sequences = realloc(b->sequences, (b->relationships + 1) * sizeof(*sequences));
+    if (sequences == NULL) {
+        return false;
     }
+    b->sequences = sequences;
+    b->sequences[b->relationships++] = 0;
+    return true;
+}
+
+static void free_room(struct batch *b) {
     free(b->items);
     free(b->index);
+    b->items = NULL;
+    b->index = NULL;
+    b->size = b->index_size = 0;
+}
+
+void batch_clear(struct batch *b) {
+    for (; b->count > 0; b->count--) {
+        struct item *item = &b->items[b->count - 1];
+        *find_slot(b, item) = 0; /* the latest first: nobody's search goes on behind it */
+        free(item->data);
+    }
+    if (b->size > SIZE_KEPT) {
+        free_room(b);
+    }
+    for (size_t i = 0; i < b->relationships; i++) {
+        b->sequences[i] = 0;
+    }
+    b->awaited = b->hurried = false;
+}
+
+void batch_free(struct batch *b) {
+    batch_clear(b);
+    free_room(b);
     free(b->sequences);
     *b = (struct batch){0};
 }

@@ -44,8 +44,9 @@ struct failover_store {
     bool lost; /* a record, for lack of memory */
     struct failover_why failure;
     struct batch batch;
-    size_t last;    /* records in the last commit */
-    uint64_t *done; /* committed sequence, by relationship */
+    struct batch taken; /* the writer's alone, while it writes */
+    size_t last;        /* records in the last commit */
+    uint64_t *done;     /* committed sequence, by relationship */
 };
 
 /* ---- Schema ------------------------------------------------------------------------------------------------------ */
@@ -101,29 +102,38 @@ static bool run(sqlite3 *db, const char *sql) {
     return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
 
+#define SUM_FIRST 0xcbf29ce484222325u
+
 static uint64_t add_to_sum(uint64_t sum, uint64_t value) {
     sum = (sum ^ value) * 0x100000001b3u;
     return sum ^ sum >> 32; /* FNV-1a, but that the upper half of a value reaches the lower bits too */
 }
 
+static uint64_t add_bytes_to_sum(uint64_t sum, int type, const uint8_t *bytes, int length) {
+    for (int i = 0; i < length; i++) {
+        sum = add_to_sum(sum, bytes[i]);
+    }
+    return add_to_sum(sum, (uint64_t)type << 32 ^ (uint64_t)length);
+}
+
+static int64_t as_stored(uint64_t sum) {
+    return (int64_t)(sum >> 1);
+}
+
 /* sum_of(value, ...), for SQL: over the values, their types and lengths. SQLite notices when a page is no page any more,
  * but not when a byte of a value is another one. */
 static void sum_of(sqlite3_context *context, int count, sqlite3_value **values) {
-    uint64_t sum = 0xcbf29ce484222325u;
+    uint64_t sum = SUM_FIRST;
     for (int i = 0; i < count; i++) {
-        uint64_t type = (uint64_t)sqlite3_value_type(values[i]);
+        int type = sqlite3_value_type(values[i]);
         if (type == SQLITE_INTEGER) {
             sum = add_to_sum(sum, (uint64_t)sqlite3_value_int64(values[i])); /* as a text it would take far longer */
-            continue;
+        } else {
+            const uint8_t *bytes = sqlite3_value_blob(values[i]);
+            sum = add_bytes_to_sum(sum, type, bytes, sqlite3_value_bytes(values[i]));
         }
-        const uint8_t *bytes = sqlite3_value_blob(values[i]);
-        int length = sqlite3_value_bytes(values[i]);
-        for (int j = 0; j < length; j++) {
-            sum = add_to_sum(sum, bytes[j]);
-        }
-        sum = add_to_sum(sum, type << 32 ^ (uint64_t)length);
     }
-    sqlite3_result_int64(context, (int64_t)(sum >> 1));
+    sqlite3_result_int64(context, as_stored(sum));
 }
 
 static bool open_with_sums(struct failover_store *s, const char *path, int flags) {
@@ -211,13 +221,13 @@ static enum condition examine(sqlite3 *db, const char **bad) {
     return passes ? SOUND : UNUSABLE;
 }
 
-#define NINETEEN "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19"
+#define EIGHTEEN "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 
 static bool prepare(struct failover_store *s) {
-    static const char put_record[] = "INSERT OR REPLACE INTO relationship (name, " RECORD_COLUMNS
-                                     ", sum) VALUES (" NINETEEN ", sum_of(" NINETEEN "))";
-    static const char put_binding[] = "INSERT OR REPLACE INTO binding (relationship, " BINDING_COLUMNS
-                                      ", sum) VALUES (" NINETEEN ", ?20, ?21, sum_of(" NINETEEN ", ?20, ?21))";
+    static const char put_record[] =
+        "INSERT OR REPLACE INTO relationship (name, " RECORD_COLUMNS ", sum) VALUES (?, " EIGHTEEN ", ?)";
+    static const char put_binding[] =
+        "INSERT OR REPLACE INTO binding (relationship, " BINDING_COLUMNS ", sum) VALUES (?, " EIGHTEEN ", ?, ?, ?)";
     static const char forget[] = "DELETE FROM binding WHERE relationship = ? AND address = ?";
     return sqlite3_prepare_v2(s->db, "BEGIN IMMEDIATE", -1, &s->begin, NULL) == SQLITE_OK &&
            sqlite3_prepare_v2(s->db, "COMMIT", -1, &s->commit, NULL) == SQLITE_OK &&
@@ -540,58 +550,84 @@ bool failover_store_load_bindings(struct failover_store *s, int relationship,
 
 /* ---- Writing ----------------------------------------------------------------------------------------------------- */
 
+/* A row, value by value in the order of its columns; its sum is that of sum_of(). */
+struct row {
+    sqlite3_stmt *put;
+    int values;
+    uint64_t sum;
+};
+
+static void add_number(struct row *r, int64_t number) {
+    sqlite3_bind_int64(r->put, ++r->values, number);
+    r->sum = add_to_sum(r->sum, (uint64_t)number);
+}
+
+static void add_text(struct row *r, const char *text) {
+    int length = (int)strlen(text);
+    sqlite3_bind_text(r->put, ++r->values, text, length, SQLITE_STATIC);
+    r->sum = add_bytes_to_sum(r->sum, SQLITE_TEXT, (const uint8_t *)text, length);
+}
+
+static void add_bytes(struct row *r, const uint8_t *bytes, int length) {
+    sqlite3_bind_blob(r->put, ++r->values, bytes, length, SQLITE_STATIC);
+    r->sum = add_bytes_to_sum(r->sum, SQLITE_BLOB, bytes, length);
+}
+
+static bool write_row(struct row *r) {
+    sqlite3_bind_int64(r->put, ++r->values, as_stored(r->sum));
+    return take_step(r->put);
+}
+
 static bool write_record(struct failover_store *s, const struct item *item) {
-    sqlite3_stmt *q = s->put_record;
     const struct failover_record *r = item->data;
-    int i = 1;
-    sqlite3_bind_text(q, i++, s->names[item->relationship], -1, SQLITE_STATIC);
-    sqlite3_bind_text(q, i++, failover_state_name(r->state), -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, i++, r->stos);
-    sqlite3_bind_text(q, i++, failover_state_name(r->partner_state), -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, i++, r->partner_stos);
-    sqlite3_bind_int64(q, i++, r->mclt);
-    sqlite3_bind_int64(q, i++, r->mclt_before);
-    sqlite3_bind_int64(q, i++, r->mclt_taken);
-    sqlite3_bind_int(q, i++, r->skew);
-    sqlite3_bind_text(q, i++, failover_role_name(r->acting_primary), -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, i++, r->acting_since);
-    sqlite3_bind_int(q, i++, r->link_held_down);
-    sqlite3_bind_int64(q, i++, r->epoch);
-    sqlite3_bind_text(q, i++, failover_owner_name(r->default_owner), -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, i++, r->last_served);
-    sqlite3_bind_int64(q, i++, r->last_granted);
-    sqlite3_bind_int64(q, i++, r->last_heard);
-    sqlite3_bind_blob(q, i++, r->hba, r->hba_known ? FAILOVER_HBA_SIZE : 0, SQLITE_STATIC);
-    sqlite3_bind_text(q, i++, r->process, -1, SQLITE_STATIC);
-    return take_step(q);
+    struct row row = {.put = s->put_record, .sum = SUM_FIRST};
+    add_text(&row, s->names[item->relationship]);
+    add_text(&row, failover_state_name(r->state));
+    add_number(&row, r->stos);
+    add_text(&row, failover_state_name(r->partner_state));
+    add_number(&row, r->partner_stos);
+    add_number(&row, r->mclt);
+    add_number(&row, r->mclt_before);
+    add_number(&row, r->mclt_taken);
+    add_number(&row, r->skew);
+    add_text(&row, failover_role_name(r->acting_primary));
+    add_number(&row, r->acting_since);
+    add_number(&row, r->link_held_down);
+    add_number(&row, r->epoch);
+    add_text(&row, failover_owner_name(r->default_owner));
+    add_number(&row, r->last_served);
+    add_number(&row, r->last_granted);
+    add_number(&row, r->last_heard);
+    add_bytes(&row, r->hba, r->hba_known ? FAILOVER_HBA_SIZE : 0);
+    add_text(&row, r->process);
+    return write_row(&row);
 }
 
 static bool write_binding(struct failover_store *s, const struct item *item) {
-    sqlite3_stmt *q = s->put_binding;
     const struct failover_binding *b = item->data;
-    int i = 1;
-    sqlite3_bind_text(q, i++, s->names[item->relationship], -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, i++, b->address);
-    sqlite3_bind_text(q, i++, failover_binding_status_name(b->status), -1, SQLITE_STATIC);
-    sqlite3_bind_text(q, i++, failover_owner_name(b->owner), -1, SQLITE_STATIC);
-    sqlite3_bind_int64(q, i++, b->starts);
-    sqlite3_bind_int64(q, i++, b->ends);
-    sqlite3_bind_int64(q, i++, b->given);
-    sqlite3_bind_int64(q, i++, b->cltt);
-    sqlite3_bind_int64(q, i++, b->sent);
-    sqlite3_bind_int64(q, i++, b->acked);
-    sqlite3_bind_int64(q, i++, b->received);
-    sqlite3_bind_int64(q, i++, b->xid);
-    sqlite3_bind_int64(q, i++, b->extended_epoch);
-    sqlite3_bind_int(q, i++, b->ip_flags);
-    sqlite3_bind_int(q, i++, b->update_due);
-    sqlite3_bind_int(q, i++, b->update_sent);
-    sqlite3_bind_int(q, i++, b->state_sent);
-    sqlite3_bind_int(q, i++, b->granted_here);
-    sqlite3_bind_int(q, i++, b->made_partner_down);
-    sqlite3_bind_blob(q, i++, b->client.hardware, b->client.hardware_length, SQLITE_STATIC);
-    sqlite3_bind_blob(q, i++, b->client.id, b->client.id_length, SQLITE_STATIC);
-    return take_step(q);
+    struct row row = {.put = s->put_binding, .sum = SUM_FIRST};
+    add_text(&row, s->names[item->relationship]);
+    add_number(&row, b->address);
+    add_text(&row, failover_binding_status_name(b->status));
+    add_text(&row, failover_owner_name(b->owner));
+    add_number(&row, b->starts);
+    add_number(&row, b->ends);
+    add_number(&row, b->given);
+    add_number(&row, b->cltt);
+    add_number(&row, b->sent);
+    add_number(&row, b->acked);
+    add_number(&row, b->received);
+    add_number(&row, b->xid);
+    add_number(&row, b->extended_epoch);
+    add_number(&row, b->ip_flags);
+    add_number(&row, b->update_due);
+    add_number(&row, b->update_sent);
+    add_number(&row, b->state_sent);
+    add_number(&row, b->granted_here);
+    add_number(&row, b->made_partner_down);
+    add_bytes(&row, b->client.hardware, b->client.hardware_length);
+    add_bytes(&row, b->client.id, b->client.id_length);
+    return write_row(&row);
 }
 
 static bool write_forget(struct failover_store *s, const struct item *item) {
@@ -682,16 +718,11 @@ static void rest_idle(struct failover_store *s) {
     s->idle = false;
 }
 
-/* Takes over what waits; what is put meanwhile begins a new batch. */
-static struct batch take(struct failover_store *s) {
-    struct batch batch = s->batch;
-    s->batch = (struct batch){0};
-    s->batch.sequences = calloc((size_t)s->relationships + 1, sizeof(uint64_t));
-    if (s->batch.sequences == NULL) {
-        s->batch = batch;
-        batch = (struct batch){0};
-    }
-    return batch;
+/* Takes over what waits; what is put meanwhile goes into the other batch, and neither is made anew for each commit. */
+static void take(struct failover_store *s) {
+    struct batch empty = s->taken;
+    s->taken = s->batch;
+    s->batch = empty;
 }
 
 /* Not written is not announced: from a lost record on nothing counts as committed, until the server starts anew. */
@@ -706,8 +737,8 @@ static void give_back(struct failover_store *s, struct batch *failed) {
         if (!batch_put(&s->batch, &failed->items[i], true)) {
             out_of_memory(s);
         }
+        failed->items[i].data = NULL; /* it has moved */
     }
-    failed->count = 0; /* their data has moved */
     s->batch.awaited = s->batch.awaited || failed->awaited;
     for (int i = 0; i < s->relationships; i++) {
         if (s->batch.sequences[i] < failed->sequences[i]) {
@@ -716,36 +747,35 @@ static void give_back(struct failover_store *s, struct batch *failed) {
     }
 }
 
-static void finish(struct failover_store *s, struct batch *batch, bool sound, const struct failover_why *why) {
+static void finish(struct failover_store *s, bool sound, const struct failover_why *why) {
     if (!s->lost) {
         s->failure = *why;
         s->failing = !sound;
     }
     if (sound && !s->lost) {
         for (int i = 0; i < s->relationships; i++) {
-            s->done[i] = batch->sequences[i] > s->done[i] ? batch->sequences[i] : s->done[i];
+            s->done[i] = s->taken.sequences[i] > s->done[i] ? s->taken.sequences[i] : s->done[i];
         }
     } else if (!sound) {
-        give_back(s, batch);
+        give_back(s, &s->taken);
     }
-    batch_free(batch);
+    batch_clear(&s->taken);
     pthread_cond_broadcast(&s->committed);
     notify(s);
 }
 
 static void commit_once(struct failover_store *s) {
-    struct batch batch = take(s);
-    if (batch.count == 0) {
-        batch_free(&batch);
+    if (s->batch.count == 0) {
         return;
     }
+    take(s);
     struct failover_why why = {""};
-    s->last = batch.count;
+    s->last = s->taken.count;
     s->urgent = false;
     pthread_mutex_unlock(&s->mutex);
-    bool sound = write_batch(s, &batch, &why);
+    bool sound = write_batch(s, &s->taken, &why);
     pthread_mutex_lock(&s->mutex);
-    finish(s, &batch, sound, &why);
+    finish(s, sound, &why);
 }
 
 static void *writer(void *context) {
@@ -861,6 +891,7 @@ static void free_store(struct failover_store *s) {
         free(s->names[i]);
     }
     batch_free(&s->batch);
+    batch_free(&s->taken);
     free(s->names);
     free(s->done);
     free(s->path);
@@ -900,16 +931,14 @@ int failover_store_relationship(struct failover_store *s, const char *name) {
     s->names = names != NULL ? names : s->names;
     uint64_t *done = realloc(s->done, count * sizeof(*done));
     s->done = done != NULL ? done : s->done;
-    uint64_t *sequences = realloc(s->batch.sequences, (count + 1) * sizeof(*sequences));
-    s->batch.sequences = sequences != NULL ? sequences : s->batch.sequences;
     char *copy = strdup(name);
-    if (names == NULL || done == NULL || sequences == NULL || copy == NULL) {
+    if (names == NULL || done == NULL || copy == NULL || !batch_add_relationship(&s->batch) ||
+        !batch_add_relationship(&s->taken)) {
         free(copy);
         return -1;
     }
     names[count - 1] = copy;
     done[count - 1] = 0;
-    sequences[count - 1] = 0;
     return s->relationships++;
 }
 

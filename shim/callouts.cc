@@ -3,6 +3,7 @@
 
 #include <dhcp/dhcp4.h>
 #include <dhcp/option_custom.h>
+#include <dhcp/option_data_types.h>
 #include <dhcp/pkt4.h>
 #include <dhcpsrv/lease_mgr_factory.h>
 #include <dhcpsrv/pool.h>
@@ -70,7 +71,7 @@ bool matchesClientId(const CoveredSubnet &covered, const ConstSubnet4Ptr &subnet
     return covered.matches_client_id > 0;
 }
 
-// Who asks. Each look into Kea's options copies, so it is done once for a query.
+// Who asks.
 struct Asker {
     Asker(const CoveredSubnet &covered, const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet)
         : sent_id(clientIdOf(query)), id(matchesClientId(covered, subnet) ? sent_id : ClientIdPtr()),
@@ -83,8 +84,8 @@ struct Asker {
 
 // The address that a REQUEST is about: option 50, else ciaddr, as Kea has it. 0: neither.
 uint32_t requestedAddress(const Pkt4Ptr &query) {
-    auto option = boost::dynamic_pointer_cast<OptionCustom>(query->getOption(DHO_DHCP_REQUESTED_ADDRESS));
-    return option ? option->readAddress().toUint32() : query->getCiaddr().toUint32();
+    auto option = boost::dynamic_pointer_cast<OptionCustom>(optionOf(query, DHO_DHCP_REQUESTED_ADDRESS));
+    return option ? OptionDataTypeUtil::readInt<uint32_t>(option->readBinary()) : query->getCiaddr().toUint32();
 }
 
 void dropQuery(CalloutHandle &handle, const Pkt4Ptr &query, const char *why) {
@@ -221,7 +222,7 @@ void onDiscover(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4P
 // authoritative. And an address in no pool makes Kea silent. SKIP, without a subnet, makes it refuse both, whatever rows
 // there are.
 bool keaWouldBeSilent(const Pkt4Ptr &query, const ConstSubnet4Ptr &subnet, bool outside_pools) {
-    bool init_reboot = !query->getOption(DHO_DHCP_SERVER_IDENTIFIER) && query->getOption(DHO_DHCP_REQUESTED_ADDRESS);
+    bool init_reboot = !optionOf(query, DHO_DHCP_SERVER_IDENTIFIER) && optionOf(query, DHO_DHCP_REQUESTED_ADDRESS);
     return outside_pools || (init_reboot && !subnet->getAuthoritative());
 }
 
@@ -239,7 +240,7 @@ void onRequest(const CoveredSubnet &covered, CalloutHandle &handle, const Pkt4Pt
     ask.xid = query->getTransid();
     noteFlexible(context, subnet, ask.address);
     ask.reserved = isReservedFor(context, ask.address);
-    context.selects_us = bool(query->getOption(DHO_DHCP_SERVER_IDENTIFIER)); // Kea has dropped those of other servers
+    context.selects_us = bool(optionOf(query, DHO_DHCP_SERVER_IDENTIFIER)); // Kea has dropped those of other servers
     ask.selects_us = context.selects_us;
     auto verdict = relationship.with(
         [&](failover *core, failover_clock now) { return failover_on_request(core, &ask, now, &why); });

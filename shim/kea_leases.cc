@@ -181,8 +181,13 @@ failover_client toClient(const HWAddrPtr &hwaddr, const ClientIdPtr &id) {
     return client;
 }
 
+OptionPtr optionOf(const Pkt4Ptr &query, uint16_t type) {
+    auto found = query->options_.find(type);
+    return found == query->options_.end() ? OptionPtr() : found->second;
+}
+
 ClientIdPtr clientIdOf(const Pkt4Ptr &query) {
-    OptionPtr option = query->getOption(DHO_DHCP_CLIENT_IDENTIFIER);
+    OptionPtr option = optionOf(query, DHO_DHCP_CLIENT_IDENTIFIER);
     return option ? ClientIdPtr(new ClientId(option->getData())) : ClientIdPtr();
 }
 
@@ -311,8 +316,8 @@ using Identifier = std::pair<Host::IdentifierType, std::vector<uint8_t>>;
 const size_t DUID_OFFSET = 5;
 
 std::vector<uint8_t> identifierBytes(const Pkt4Ptr &query, Host::IdentifierType type) {
-    OptionPtr id = query->getOption(DHO_DHCP_CLIENT_IDENTIFIER);
-    OptionPtr relay = query->getOption(DHO_DHCP_AGENT_OPTIONS);
+    OptionPtr id = optionOf(query, DHO_DHCP_CLIENT_IDENTIFIER);
+    OptionPtr relay = optionOf(query, DHO_DHCP_AGENT_OPTIONS);
     OptionPtr circuit = relay ? relay->getOption(RAI_OPTION_AGENT_CIRCUIT_ID) : OptionPtr();
     switch (type) {
     case Host::IDENT_HWADDR:

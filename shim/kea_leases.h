@@ -20,6 +20,8 @@ namespace shim {
 
 // The client as a binding knows it. `id` is null where the subnet doesn't match client identifiers.
 failover_client toClient(const isc::dhcp::HWAddrPtr &hwaddr, const isc::dhcp::ClientIdPtr &id);
+// The option itself, to look at: Kea's getOption() copies it during a callout, lest that changes it. Null: there is none.
+isc::dhcp::OptionPtr optionOf(const isc::dhcp::Pkt4Ptr &query, uint16_t type);
 isc::dhcp::ClientIdPtr clientIdOf(const isc::dhcp::Pkt4Ptr &query);
 
 // The row as the core wants to see it.
