@@ -159,6 +159,8 @@ struct failover {
 /* Hands the record of the relationship, or of one binding, to the host. */
 void core_store(struct failover *f);
 void core_store_entry(struct failover *f, struct entry *e);
+/* Is what this server knows of the address on disk? */
+bool core_is_on_disk(const struct failover *f, const struct entry *e);
 
 /* Every change of a binding begins and ends with these: lists, counts, timer, record and update queue follow. */
 void core_change(struct failover *f, struct entry *e);

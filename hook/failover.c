@@ -218,6 +218,10 @@ void core_store_entry(struct failover *f, struct entry *e) {
     store_entry(f, e, e->stored);
 }
 
+bool core_is_on_disk(const struct failover *f, const struct entry *e) {
+    return e->stored <= f->committed;
+}
+
 void core_change(struct failover *f, struct entry *e) {
     table_unlink(&f->table, e);
 }
@@ -286,7 +290,7 @@ static struct failover_lease_change *new_change(struct failover *f, const struct
         *c = (struct changes){items, 0, c->count, size};
     }
     struct queued_change *queued = &c->items[(c->head + c->count++) % c->size];
-    *queued = (struct queued_change){.after_disk = e->stored > f->committed};
+    *queued = (struct queued_change){.after_disk = !core_is_on_disk(f, e)};
     queued->change.lease.address = table_address(&f->table, e);
     queued->change.lease.cltt = e->cltt;
     queued->change.lease.ends = e->given;
@@ -684,7 +688,7 @@ void failover_committed(struct failover *f, uint64_t sequence, struct failover_c
 
 bool failover_is_on_disk(struct failover *f, uint32_t address) {
     const struct entry *e = table_find(&f->table, address);
-    return e == NULL || e->stored <= f->committed;
+    return e == NULL || core_is_on_disk(f, e);
 }
 
 void failover_storing(struct failover *f, bool works, const char *why) {

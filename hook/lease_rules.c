@@ -213,8 +213,7 @@ static uint32_t lifetime(const struct failover *f, const struct entry *e, const 
     }
     int64_t end = end_of_grant(f, e, ask);
     /* Kea's row may be the only one on disk of a longer promise (rule 12): it is given again rather than replaced. */
-    bool on_disk = e->stored <= f->committed;
-    return lifetime_until(f, on_disk ? end : time_max(end, e->ends));
+    return lifetime_until(f, core_is_on_disk(f, e) ? end : time_max(end, e->ends));
 }
 
 bool failover_may_have(struct failover *f, const struct failover_ask *ask, struct failover_clock now, uint32_t *seconds,

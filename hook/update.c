@@ -84,7 +84,7 @@ bool update_next(struct failover *f, struct failover_message *m, struct failover
     if (!e->update_sent || !e->state_sent) {
         mark_sent(f);
     }
-    if (e->stored > f->committed) {
+    if (!core_is_on_disk(f, e)) {
         return false;
     }
     build(f, e, m, client);

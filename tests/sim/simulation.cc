@@ -173,7 +173,7 @@ void Simulation::discover(size_t c, uint32_t xid, int tries) {
         bool owns = m.server->reservation(client.id) == 0 && m.server->own_free(now) > m.server->kept_for_disk(now) &&
                     !m.server->waits_for_disk(client.id, now);
         owners[size_t(m.index)] = owns;
-        Lease offer = m.server->discover(client.id, uint16_t(tries * 4 * secs_step_[c]), xid, world_->at(m));
+        Lease offer = m.server->discover(client.id, uint16_t(tries * 4 * secs_step_[c]), xid, now);
         world_->touch(m);
         answered = answered || offer.kind == Lease::ACK;
         bool heard = offer.kind == Lease::ACK && !world_->random.chance(loss_);
