@@ -350,7 +350,7 @@ def main():
     parser.add_argument("--latency-rate", type=int, default=400, help=argparse.SUPPRESS)
     parser.add_argument("--callgrind-rate", type=float, default=40, help=argparse.SUPPRESS)
     parser.add_argument("--call-rates", type=lambda text: [int(rate) for rate in text.split(",")],
-                        default=[400, 1000, 2500], help=argparse.SUPPRESS)
+                        default=[400, 1000, 2500, 5000], help=argparse.SUPPRESS)
     parser.add_argument("--crowd-rate", type=int, default=20, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.library = os.path.abspath(options.library)
