@@ -212,8 +212,9 @@ static uint32_t lifetime(const struct failover *f, const struct entry *e, const 
         return lifetime_until(f, e->given);
     }
     int64_t end = end_of_grant(f, e, ask);
-    /* Kea's row may be the only one on disk of a longer promise (rule 12): it is given again rather than replaced. */
-    return lifetime_until(f, core_is_on_disk(f, e) ? end : time_max(end, e->ends));
+    /* Kea's row may be the only one on disk of a longer lease (rule 12): it is given again rather than replaced. */
+    bool row_counts = e->status == FAILOVER_ACTIVE && !core_is_on_disk(f, e);
+    return lifetime_until(f, row_counts ? time_max(end, e->given) : end);
 }
 
 bool failover_may_have(struct failover *f, const struct failover_ask *ask, struct failover_clock now, uint32_t *seconds,

@@ -703,9 +703,10 @@ static void become_active(struct failover *f, struct entry *e, const struct fail
     }
     e->status = FAILOVER_ACTIVE;
     int64_t theirs = m->lease_expiration_time;
-    /* Where both have answered one request, the client may have taken either. */
+    /* Where both have answered one request, the client may have taken either. And ours may be in Kea's row alone. */
     bool ours_may_be_last = e->granted_here && !certainly_later(f, m, e->cltt);
-    e->given = ours_may_be_last ? time_max(e->given, theirs) : theirs;
+    bool ours_counts = ours_may_be_last || !core_is_on_disk(f, e);
+    e->given = ours_counts ? time_max(e->given, theirs) : theirs;
     /* Design, rule 2: a shorter renewal at the partner moves no promised end. */
     e->ends = time_max(e->ends, theirs);
     /* Whose clock cltt is in: the later of the two grants counts. */

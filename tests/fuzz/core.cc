@@ -449,12 +449,14 @@ private:
         int64_t acked = before.status == FAILOVER_FREE ? 0 : before.acked;
         int64_t lid = plus(std::max(acked, now.wall), s.mclt);
         int64_t end = lifetime == FAILOVER_LIFETIME_INFINITE ? INT64_MAX : now.wall + int64_t(lifetime);
+        // Kea's row may be the only one on disk of the promise before: it is given again.
+        bool kept = !failover_is_on_disk(core, ask.address) && end <= before.given;
         MUST(lifetime > 0, "a lifetime of nothing");
-        MUST(end <= lid || (again && end <= before.given) || (whole && now.wall >= s.since + int64_t(s.mclt)),
+        MUST(end <= lid || kept || (again && end <= before.given) || (whole && now.wall >= s.since + int64_t(s.mclt)),
              "the lease ends at %lld, the lid is %lld", (long long)end, (long long)lid);
         bool left_counts =
             s.state == FAILOVER_COMMUNICATIONS_INTERRUPTED && config.interrupted_leases == FAILOVER_REPLACE;
-        MUST(lifetime <= std::max(ask.desired, 1u) || again || left_counts, "%u s, Kea would give %u", lifetime,
+        MUST(lifetime <= std::max(ask.desired, 1u) || again || kept || left_counts, "%u s, Kea would give %u", lifetime,
              ask.desired);
     }
 

@@ -288,6 +288,33 @@ TEST_F(Happens, ALongerLeaseIsOnDiskBeforeItIsMadeShorter) {
     EXPECT_EQ(100u, bind(one, OWN));
 }
 
+TEST_F(Happens, ALongerLeaseIsGivenAgainThoughThePartnerGaveAShorterOneMeanwhile) {
+    in_state(NO, {lease(OWN, one, 10, 50, 3600)});
+    x->disk_works_ = false;
+    desired = 3000;
+    ASSERT_EQ(3000u, bind(one, OWN));
+    int64_t longer = now.wall + 3000;
+    wait(100);
+    send(bndupd(OWN, FAILOVER_ACTIVE, &one, now.wall + 200, now.wall + 260, now.wall, now.wall));
+    EXPECT_EQ(longer, x->binding(OWN).given);
+    desired = 100;
+    EXPECT_EQ(2900u, bind(one, OWN));
+    wait(100);
+    x->disk_works_ = true;
+    x->commit(now);
+    send(bndupd(OWN, FAILOVER_ACTIVE, &one, now.wall + 300, now.wall + 360, now.wall, now.wall));
+    EXPECT_EQ(now.wall + 300, x->binding(OWN).given);
+}
+
+TEST_F(Happens, TheLeaseBeforeIsNotGivenAgainToAnother) {
+    in_state(NO, {lease(OWN, one, 10, 3000, 3600)});
+    x->disk_works_ = false;
+    send(bndupd(OWN, FAILOVER_RELEASED, &one, now.wall, now.wall, now.wall, now.wall));
+    ASSERT_EQ(FAILOVER_FREE, x->binding(OWN).status);
+    ASSERT_FALSE(failover_is_on_disk(x->core(), OWN));
+    EXPECT_EQ(60u, bind(two, OWN));
+}
+
 // In NORMAL the secondary ends no lease; its client may come back before the primary has ended it.
 TEST_F(Happens, ALeaseThatIsOverGoesOnWhereNewClientsAreServed) {
     make_known(FAILOVER_SECONDARY, CI);

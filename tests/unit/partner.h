@@ -434,19 +434,18 @@ protected:
         send(state_message(FAILOVER_NORMAL, now.wall));
         forget();
     }
-    // Acknowledges everything that comes, until the core comes to rest.
-    void acknowledge_all() {
-        for (bool any = true; any;) {
-            any = false;
-            std::deque<Received> box;
-            std::swap(box, inbox[link]);
+    // Acknowledges everything that comes, until the core comes to rest, and returns it.
+    std::deque<Received> acknowledge_all() {
+        std::deque<Received> all, box;
+        for (std::swap(box, inbox[link]); !box.empty(); box.clear(), std::swap(box, inbox[link])) {
             for (Received &r : box) {
                 if (r.m.type == FAILOVER_BNDUPD) {
-                    any = true;
                     send(bndack(r));
+                    all.push_back(std::move(r));
                 }
             }
         }
+        return all;
     }
 
     // ---- Clients --------------------------------------------------------------------------------------------------------

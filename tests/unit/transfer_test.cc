@@ -458,6 +458,20 @@ TEST_F(Forgetful, NothingEndsBeforeItsPortionComes) {
     EXPECT_EQ(promised, x->binding(LAST).ends);
 }
 
+// The disk hangs, so Kea's row is given again; but the row ends when this client's lease does.
+TEST_F(Forgetful, WhatItMayHavePromisedIsNotGivenToTheClientHere) {
+    meet([&](failover_binding &b) {
+        b.status = FAILOVER_ACTIVE;
+        b.ends = b.given = now.wall + 90;
+        b.acked = b.sent = now.wall + 80;
+    });
+    x->disk_works_ = false;
+    ASSERT_EQ(promised, x->binding(POOL_FIRST).ends);
+    ASSERT_FALSE(failover_is_on_disk(x->core(), POOL_FIRST));
+    desired = 50;
+    EXPECT_EQ(90u, bind(one, POOL_FIRST));
+}
+
 TEST_F(Forgetful, WhatIsToldBeforeItsPortionComesIsToldWithItCounted) {
     meet([](failover_binding &b) { b.update_due = b.address == POOL_FIRST + MANY - 1; });
     run(); // which writes it down

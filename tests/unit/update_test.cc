@@ -49,19 +49,6 @@ protected:
         }
         return all;
     }
-    // Acknowledges everything that comes, and returns it.
-    std::deque<Received> all_updates() {
-        std::deque<Received> all, box;
-        for (std::swap(box, in(link)); !box.empty(); box.clear(), std::swap(box, in(link))) {
-            for (Received &r : box) {
-                if (r.m.type == FAILOVER_BNDUPD) {
-                    send(bndack(r));
-                    all.push_back(std::move(r));
-                }
-            }
-        }
-        return all;
-    }
     void expect_update(const Received &u, uint32_t address, failover_binding_status status, int64_t ends,
                        int64_t potential, int64_t starts, int64_t cltt, const failover_client *client) {
         EXPECT_EQ(address, u.m.assigned_ip_address);
@@ -224,7 +211,7 @@ TEST_F(Update, FreedInPartnerDownIsTheOwnFreeState) {
         acknowledge_all();
         send(Message(FAILOVER_UPDREQALL, 8));
         bool found = false;
-        for (Received &r : all_updates()) {
+        for (Received &r : acknowledge_all()) {
             if (r.m.assigned_ip_address == POOL_FIRST) {
                 found = true;
                 EXPECT_EQ(role == P ? FAILOVER_FREE : FAILOVER_BACKUP, r.m.binding_status);
@@ -747,7 +734,7 @@ TEST_F(Update, AFreeAddressIsToldWithNoPromiseAhead) {
         ASSERT_EQ(FAILOVER_FREE, x->binding(address).status) << address - POOL_FIRST;
     }
     send(Message(FAILOVER_UPDREQALL, 5));
-    for (Received &r : all_updates()) {
+    for (Received &r : acknowledge_all()) {
         if (free.count(r.m.assigned_ip_address) > 0) {
             told.insert(r.m.assigned_ip_address);
             EXPECT_LE(r.m.potential_expiration_time, now.wall) << r.m.assigned_ip_address - POOL_FIRST;
@@ -845,7 +832,7 @@ TEST_F(TwoGrants, WhoseIsTheLastByTwoClocks) {
     EXPECT_TRUE(x->binding(A).granted_here);
     EXPECT_EQ(OUTDATED, verdict(bndupd(A, FAILOVER_RELEASED, &one, now.wall + 29, now.wall, now.wall, now.wall + 29)))
         << "it was released there before it was renewed here";
-    EXPECT_EQ(1u, all_updates().size());
+    EXPECT_EQ(1u, acknowledge_all().size());
     theirs(60, 32);
     EXPECT_FALSE(x->binding(A).granted_here);
     EXPECT_EQ(now.wall + 32, x->binding(A).cltt);
@@ -1758,7 +1745,7 @@ TEST_F(Requests, WhatWaitsForItsTurnIsStillToldWhereThePartnerSpeaksFirst) {
     failover_client c = make_client(3);
     send(bndupd(POOL_FIRST + 2, FAILOVER_ACTIVE, &c, now.wall + 70, now.wall + 90, now.wall, now.wall + 3));
     std::set<uint32_t> told;
-    for (Received &r : all_updates()) {
+    for (Received &r : acknowledge_all()) {
         told.insert(r.m.assigned_ip_address - POOL_FIRST);
     }
     EXPECT_EQ(1u, told.count(2));
@@ -1935,7 +1922,7 @@ protected:
         ASSERT_EQ(FAILOVER_PARTNER_DOWN, x->state());
         link_up_in(FAILOVER_RECOVER);
         send(Message(FAILOVER_UPDREQALL, 8));
-        all_updates();
+        acknowledge_all();
         forget();
     }
     void done() {
@@ -2308,7 +2295,7 @@ TEST_F(Update, APartnerGetsBackWhatItHasToldItself) {
     ASSERT_EQ(ACCEPTED, verdict(bndupd(POOL_FIRST, FAILOVER_ACTIVE, &one, now.wall + 60, told, now.wall, now.wall)));
     send(Message(FAILOVER_UPDREQALL, 5));
     int64_t potential = 0;
-    for (Received &r : all_updates()) {
+    for (Received &r : acknowledge_all()) {
         if (r.m.assigned_ip_address == POOL_FIRST) {
             potential = r.m.potential_expiration_time;
         }
