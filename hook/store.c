@@ -759,7 +759,6 @@ static void finish(struct failover_store *s, bool sound, const struct failover_w
     } else if (!sound) {
         give_back(s, &s->taken);
     }
-    batch_clear(&s->taken);
     pthread_cond_broadcast(&s->committed);
     notify(s);
 }
@@ -776,6 +775,9 @@ static void commit_once(struct failover_store *s) {
     bool sound = write_batch(s, &s->taken, &why);
     pthread_mutex_lock(&s->mutex);
     finish(s, sound, &why);
+    pthread_mutex_unlock(&s->mutex);
+    batch_clear(&s->taken); /* a first balance has hundreds of thousands: no put waits for that */
+    pthread_mutex_lock(&s->mutex);
 }
 
 static void *writer(void *context) {
