@@ -186,6 +186,17 @@ class Load:
         wait_until(lambda: self.renewals >= before + count * self.size or self._failure, 60,
                    lambda: f"{count} renewals for each client; complaints: {self.complaints}")
 
+    def wait_served(self):
+        """Until clients are served after this moment, and so is everyone who waits for it now. A test that reconfigures a
+        server, which costs the packets of that moment, waits so before it does it again: those who lost theirs ask again
+        all at once, and the first answers would else be the sign to take the others' packets once more."""
+        before = self.renewals + len(self.waits)
+        wait_until(lambda: self.renewals + len(self.waits) > before + 1 or self._failure, 15,
+                   lambda: f"served: {self.complaints}")
+        waiting = [life for life in self.lives if life.sent]
+        wait_until(lambda: not any(life.sent and not life.gone for life in waiting) or self._failure, 15,
+                   lambda: f"served, {[life.client.mac for life in waiting if life.sent]}: {self.complaints}")
+
     def complain(self, text):
         self.complaints.append(text)
 
