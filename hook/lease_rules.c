@@ -672,15 +672,22 @@ void failover_explain_binding(struct failover *f, uint32_t address, struct failo
         return;
     }
     entry_get_client(e, &client);
-    struct failover_ask ask = {.client = &client, .address = address, .reserved = e->reserved};
+    struct failover_ask ask = {.client = &client,
+                               .address = address,
+                               .desired = FAILOVER_LIFETIME_INFINITE,
+                               .reserved = e->reserved};
     const char *who = e->status == FAILOVER_ACTIVE ? "its client"
                       : e->reserved                ? "the client it is reserved for"
                                                    : "a client";
     struct failover_why no;
-    if (may_have(f, e, &ask, &no)) {
-        say(why, "%s would get it: for at most %u s in %s", who,
-            lifetime_until(f, time_add(f->now.wall, core_grant_mclt(f))), state_of(f));
+    if (!may_have(f, e, &ask, &no)) {
+        say(why, "%s would not get it: %s", who, no.text);
         return;
     }
-    say(why, "%s would not get it: %s", who, no.text);
+    uint32_t longest = lifetime(f, e, &ask);
+    if (longest == FAILOVER_LIFETIME_INFINITE) {
+        say(why, "%s would get it: for the configured lifetime in %s", who, state_of(f));
+        return;
+    }
+    say(why, "%s would get it: for at most %u s in %s", who, longest, state_of(f));
 }

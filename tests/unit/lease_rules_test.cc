@@ -1309,7 +1309,7 @@ TEST_F(Rules, BindingsAreExplained) {
         failover_explain_binding(x->core(), address, now, &why);
         return std::string(why.text);
     };
-    EXPECT_EQ("its client would get it: for at most 60 s in communications-interrupted", explained(OWN));
+    EXPECT_EQ("its client would get it: for at most 110 s in communications-interrupted", explained(OWN));
     EXPECT_EQ("a client would get it: for at most 60 s in communications-interrupted", explained(OWN + 1));
     EXPECT_EQ("a client would not get it: the free address is the partner's", explained(PARTNERS));
     EXPECT_EQ("the address is in no pool of this relationship", explained(ELSEWHERE));
@@ -1323,4 +1323,22 @@ TEST_F(Rules, BindingsAreExplained) {
     in_state(RE);
     EXPECT_EQ("the server is silent in recover", explained(OWN));
     EXPECT_EQ(0u, x->status(now).counters.queries_silent) << "asking isn't serving";
+}
+
+TEST_F(Rules, ABindingIsExplainedWithTheLongestLeaseThatItsClientCanGet) {
+    auto explained = [&](uint32_t address) {
+        failover_explain_binding(x->core(), address, now, &why);
+        return std::string(why.text);
+    };
+    in_state(NO, {lease(OWN, one, 10, 50, 3600)});
+    EXPECT_EQ("its client would get it: for at most 3660 s in normal", explained(OWN));
+    EXPECT_EQ("a client would get it: for at most 60 s in normal", explained(OWN + 1));
+    in_state(CI, {lease(OWN, one, 10, 50, 3600)}, extend);
+    EXPECT_EQ("its client would get it: for at most 3660 s in communications-interrupted", explained(OWN));
+    in_state(PD, {lease(OWN, one, 10, 50, 3600)});
+    EXPECT_EQ("its client would get it: for at most 60 s in partner-down", explained(OWN));
+    in_state(PD, {lease(OWN, one, 10, 590, 3600)}, full);
+    EXPECT_EQ("its client would get it: for at most 3660 s in partner-down", explained(OWN));
+    wait(60);
+    EXPECT_EQ("its client would get it: for the configured lifetime in partner-down", explained(OWN));
 }
