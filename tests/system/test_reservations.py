@@ -179,13 +179,13 @@ def test_in_partner_down(bed, library):
 @pytest.mark.parametrize("address", [INSIDE, OUTSIDE], ids=["in a pool", "outside"])
 def test_in_recover_and_recover_wait(bed, library, address):
     """Outside all pools it is served: nobody else can have that address."""
-    pair, client = reserved_pair(bed, library, address, parameters={"mclt": 4})
+    pair, client = reserved_pair(bed, library, address, parameters={"mclt": 8})
     primary, secondary = pair
     lease = client.dora()
     wait_quiet(*pair)
     held_down(*pair)
-    force(primary, "recover")
     secondary.pause()       # so that the primary hears nothing of it
+    force(primary, "recover")
     assert states(primary) == "recover"
 
     def check():
@@ -204,7 +204,7 @@ def test_in_recover_and_recover_wait(bed, library, address):
     wait_states("recover-wait", primary)
     check()
     wait_states("normal/normal", *pair)
-    wait_quiet(*pair)       # its lease of four seconds may have ended just now, which the partner has to acknowledge
+    wait_quiet(*pair)       # its lease of eight seconds may have ended just now, which the partner has to acknowledge
     assert [offer.address for offer in client.discover(secs=10, to=primary)] == [address]
 
 
