@@ -666,11 +666,15 @@ def test_dhcpd_asks_us_for_free_addresses(mixed):
     assert serve(pair.bed.client(), pair.theirs)
     asked = pair.said.wait(POOLREQ, pair.theirs, since=mark)
     answered = pair.said.wait(POOLRESP, pair.ours, since=mark)
-    assert asked.xid == answered.xid and answered.number(ADDRESSES_TRANSFERRED) == SIZE // 4
+    # It may ask before its last client has chosen; half of the difference is what it gets.
+    known = pair.said.messages[:pair.said.messages.index(asked)]
+    leased = {said.address for said in pair.said.all(BNDUPD, pair.theirs, status="ACTIVE") if said in known}
+    given = len(leased) // 2
+    assert asked.xid == answered.xid and answered.number(ADDRESSES_TRANSFERRED) == given >= SIZE // 4 - 1
     gifts = [said for said in pair.said.all(BNDUPD, pair.ours, mark) if said.status in ("FREE", "BACKUP")]
     before = pair.said.messages[pair.said.messages.index(answered):]
     assert all(gift in before for gift in gifts), "9: POOLRESP goes ahead of the gifts"
-    wait_until(lambda: len(own_addresses(pair, pair.theirs)) == SIZE // 4, 5, "dhcpd has been given some")
+    wait_until(lambda: len(own_addresses(pair, pair.theirs)) == given, 5, "dhcpd has been given some")
     pair.agree()
     assert serve(pair.bed.client(), pair.theirs)
 
