@@ -666,6 +666,22 @@ TEST_F(Rows, OneThatMayBeAloneOnDiskStaysUntilWhatFollowsIsThere) {
     EXPECT_TRUE(x->has_row(two, A));
 }
 
+// As no row of before a clock was set back may outlive the binding, though it looks newer.
+TEST_F(Rows, WhatEndedMeanwhileIsRemovedBeforeThePartnersLeaseIsPut) {
+    start_normal(S);
+    disk(false);
+    bind(one, POOL_FIRST);
+    x->rows_[POOL_FIRST] = {one, now.wall, x->binding(POOL_FIRST).ends}; // Kea's
+    now.wall -= 300000;
+    told(POOL_FIRST, FAILOVER_RESET, one, 0);
+    told(POOL_FIRST, FAILOVER_ACTIVE, one, 60);
+    ASSERT_EQ(FAILOVER_ACTIVE, x->binding(POOL_FIRST).status);
+    EXPECT_LT(now.wall + 60, x->rows_[POOL_FIRST].ends) << "it may be alone on disk";
+    disk(true);
+    ASSERT_TRUE(x->has_row(one, POOL_FIRST));
+    EXPECT_EQ(now.wall + 60, x->rows_[POOL_FIRST].ends);
+}
+
 TEST_F(Rows, NoneIsMadeOfALeaseThatIsOverMeanwhile) {
     start_normal(S);
     disk(false);
