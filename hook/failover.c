@@ -591,7 +591,12 @@ static void adopt_declined(struct failover *f, struct entry *e, const struct fai
     if (e->status == FAILOVER_ABANDONED || lease->ends <= f->now.wall) {
         return;
     }
-    failover_declined(f, lease->address, lease->ends, f->now);
+    bool partners = e->status == FAILOVER_ACTIVE && !e->granted_here && e->ends > f->now.wall;
+    if (partners && e->cltt > time_add(lease->cltt, core_skew(f))) {
+        return; /* the row was left over: the partner has given the address since */
+    }
+    /* In doubt nobody else gets it before both are over. */
+    failover_declined(f, lease->address, partners ? time_max(e->ends, lease->ends) : lease->ends, f->now);
 }
 
 static bool is_news(const struct failover *f, const struct entry *e, const struct failover_lease *lease) {

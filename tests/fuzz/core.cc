@@ -838,9 +838,12 @@ private:
     // What a new process knows of a promise. A jump of the clock before its start is beyond it.
     void take_over(uint32_t address, Promise &p, bool everything) {
         failover_binding b = binding_of(address);
-        bool known = p.kind == Promise::LEASE && b.status == FAILOVER_ACTIVE && failover_same_client(&b.client, &p.to);
+        bool lease = p.kind == Promise::LEASE;
+        bool known = lease && b.status == FAILOVER_ACTIVE && failover_same_client(&b.client, &p.to);
+        // A row that was declined in the same second may be what was left over: nobody gets the address meanwhile.
+        bool kept_back = lease && b.status == FAILOVER_ABANDONED;
         bool over = p.wall <= now.wall || p.mono <= now.mono + SLACK_MS;
-        MUST(!everything || p.kind != Promise::LEASE || over || (known && b.ends >= p.wall),
+        MUST(!everything || !lease || over || ((known || kept_back) && b.ends >= p.wall),
              "a restart forgets that %08x is promised to %u", address, p.to.hardware[6]);
         if (!known) {
             p = Promise{};

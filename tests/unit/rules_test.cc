@@ -941,6 +941,13 @@ protected:
         pass(10000);
         ASSERT_EQ(CI, x->state());
     }
+    void start_with_declined(int64_t cltt, int64_t ends) {
+        x->start(now);
+        failover_lease declined{OWN, {}, now.wall + cltt, now.wall + ends, true};
+        failover_adopt(x->core(), &declined, now);
+        failover_adopted_all(x->core(), now);
+        run();
+    }
     failover_binding ended(failover_binding_status status, int64_t when) {
         failover_binding b = lease(OWN, one, when);
         b.status = status;
@@ -1048,13 +1055,47 @@ TEST_F(Adopt, Rule12AnotherClientsRowIsAClashWhereBothLive) {
 
 TEST_F(Adopt, Rule12ADeclinedRow) {
     begin();
-    x->start(now);
-    failover_lease declined{OWN, {}, now.wall - 5, now.wall + 500, true};
-    failover_adopt(x->core(), &declined, now);
-    failover_adopted_all(x->core(), now);
-    run();
+    start_with_declined(-5, 500);
     EXPECT_EQ(FAILOVER_ABANDONED, x->binding(OWN).status);
     EXPECT_EQ(now.wall + 500, x->binding(OWN).ends);
+}
+
+TEST_F(Adopt, Rule12ADeclinedRowEndsTheLeaseThatWasGivenHere) {
+    failover_binding given = lease(OWN, one, 500);
+    given.granted_here = true;
+    given.cltt = now.wall - 5;
+    begin({given});
+    start_with_declined(-5, 60);
+    EXPECT_EQ(FAILOVER_ABANDONED, x->binding(OWN).status);
+    EXPECT_EQ(now.wall + 60, x->binding(OWN).ends);
+}
+
+TEST_F(Adopt, Rule12ADeclinedRowMayBeLeftOverFromBeforeThePartnersLease) {
+    for (int64_t skew : {0, 3}) {
+        for (int64_t later : {skew, skew + 1}) {
+            SCOPED_TRACE(later);
+            failover_binding theirs = lease(OWN, one, 500);
+            theirs.granted_here = false;
+            theirs.cltt = now.wall - 5 + later;
+            begin({theirs});
+            x->record_->skew = int32_t(-skew);
+            start_with_declined(-5, 60);
+            failover_binding b = x->binding(OWN);
+            EXPECT_EQ(now.wall + 500, b.ends) << "nobody else before both are over";
+            EXPECT_EQ(later > skew ? FAILOVER_ACTIVE : FAILOVER_ABANDONED, b.status);
+            EXPECT_EQ(later > skew, x->has_row(one, OWN)) << "it is put in its place";
+        }
+    }
+}
+
+TEST_F(Adopt, Rule12ADeclinedRowCountsWhereThePartnersLeaseIsOver) {
+    failover_binding theirs = lease(OWN, one, -1);
+    theirs.granted_here = false;
+    theirs.cltt = now.wall - 2;
+    begin({theirs});
+    start_with_declined(-5, 60);
+    EXPECT_EQ(FAILOVER_ABANDONED, x->binding(OWN).status);
+    EXPECT_EQ(now.wall + 60, x->binding(OWN).ends);
 }
 
 TEST_F(Adopt, Rule12WithoutARecordEveryRowMayBeKnownToThePartner) {
