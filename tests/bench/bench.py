@@ -354,6 +354,7 @@ def main():
     parser.add_argument("--crowd-rate", type=int, default=20, help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.library = os.path.abspath(options.library)
+    os.makedirs(options.output, exist_ok=True)
     options.repetitions = options.repetitions or (1 if options.quick else 10)
     bench = Bench(options)
     wanted = options.only or MEASURES
