@@ -1060,14 +1060,17 @@ TEST_F(Adopt, Rule12ADeclinedRow) {
     EXPECT_EQ(now.wall + 500, x->binding(OWN).ends);
 }
 
-TEST_F(Adopt, Rule12ADeclinedRowEndsTheLeaseThatWasGivenHere) {
-    failover_binding given = lease(OWN, one, 500);
-    given.granted_here = true;
-    given.cltt = now.wall - 5;
-    begin({given});
-    start_with_declined(-5, 60);
-    EXPECT_EQ(FAILOVER_ABANDONED, x->binding(OWN).status);
-    EXPECT_EQ(now.wall + 60, x->binding(OWN).ends);
+TEST_F(Adopt, Rule12ADeclinedRowEndsALeaseThatWasGivenHereOrIsOver) {
+    for (bool here : {true, false}) {
+        SCOPED_TRACE(here);
+        failover_binding before = lease(OWN, one, here ? 500 : -1);
+        before.granted_here = here;
+        before.cltt = now.wall - (here ? 5 : 2);
+        begin({before});
+        start_with_declined(-5, 60);
+        EXPECT_EQ(FAILOVER_ABANDONED, x->binding(OWN).status);
+        EXPECT_EQ(now.wall + 60, x->binding(OWN).ends);
+    }
 }
 
 TEST_F(Adopt, Rule12ADeclinedRowMayBeLeftOverFromBeforeThePartnersLease) {
@@ -1086,16 +1089,6 @@ TEST_F(Adopt, Rule12ADeclinedRowMayBeLeftOverFromBeforeThePartnersLease) {
             EXPECT_EQ(later > skew, x->has_row(one, OWN)) << "it is put in its place";
         }
     }
-}
-
-TEST_F(Adopt, Rule12ADeclinedRowCountsWhereThePartnersLeaseIsOver) {
-    failover_binding theirs = lease(OWN, one, -1);
-    theirs.granted_here = false;
-    theirs.cltt = now.wall - 2;
-    begin({theirs});
-    start_with_declined(-5, 60);
-    EXPECT_EQ(FAILOVER_ABANDONED, x->binding(OWN).status);
-    EXPECT_EQ(now.wall + 60, x->binding(OWN).ends);
 }
 
 TEST_F(Adopt, Rule12WithoutARecordEveryRowMayBeKnownToThePartner) {
