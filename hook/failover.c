@@ -324,15 +324,17 @@ static bool waits_for_disk(struct failover *f, const struct queued_change *queue
 /* What has happened since counts: Kea has a lease of this server's already, and nothing older replaces or removes it. */
 static bool bring_up_to_date(struct failover *f, struct failover_lease_change *change) {
     const struct entry *e = table_find(&f->table, change->lease.address);
-    bool ended = e->status != FAILOVER_ACTIVE || !entry_is_client(e, &change->lease.client);
-    bool given_by_partner = !ended && !e->granted_here; /* that is put behind this removal */
-    if (change->type == FAILOVER_LEASE_REMOVE && (ended || given_by_partner)) {
-        return true;
+    bool has_it = e->status == FAILOVER_ACTIVE && entry_is_client(e, &change->lease.client);
+    if (change->type == FAILOVER_LEASE_REMOVE && !(has_it && e->granted_here)) {
+        return true; /* and what the partner has given the client since is put next */
+    }
+    if (!has_it) {
+        return false;
     }
     change->type = FAILOVER_LEASE_PUT;
     change->lease.cltt = e->cltt;
     change->lease.ends = e->given;
-    return !ended;
+    return true;
 }
 
 bool failover_next_lease(struct failover *f, struct failover_lease_change *change) {
