@@ -161,6 +161,8 @@ void core_store(struct failover *f);
 void core_store_entry(struct failover *f, struct entry *e);
 /* Is what this server knows of the address on disk? */
 bool core_is_on_disk(const struct failover *f, const struct entry *e);
+/* Is it leased, and the end of that lease ahead? */
+bool core_is_living(const struct failover *f, const struct entry *e);
 
 /* Every change of a binding begins and ends with these: lists, counts, timer, record and update queue follow. */
 void core_change(struct failover *f, struct entry *e);

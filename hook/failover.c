@@ -222,6 +222,10 @@ bool core_is_on_disk(const struct failover *f, const struct entry *e) {
     return e->stored <= f->committed;
 }
 
+bool core_is_living(const struct failover *f, const struct entry *e) {
+    return e->status == FAILOVER_ACTIVE && e->ends > f->now.wall;
+}
+
 void core_change(struct failover *f, struct entry *e) {
     table_unlink(&f->table, e);
 }
@@ -593,7 +597,7 @@ static void adopt_declined(struct failover *f, struct entry *e, const struct fai
     if (e->status == FAILOVER_ABANDONED || lease->ends <= f->now.wall) {
         return;
     }
-    bool partners = e->status == FAILOVER_ACTIVE && !e->granted_here && e->ends > f->now.wall;
+    bool partners = core_is_living(f, e) && !e->granted_here;
     if (partners && e->cltt > time_add(lease->cltt, core_skew(f))) {
         return; /* the row was left over: the partner has given the address since */
     }
@@ -630,7 +634,7 @@ void failover_adopt(struct failover *f, const struct failover_lease *lease, stru
     }
     bool same = e->status == FAILOVER_ACTIVE && entry_is_client(e, &lease->client);
     if (is_news(f, e, lease)) {
-        if (e->status == FAILOVER_ACTIVE && !same && e->ends > now.wall) {
+        if (core_is_living(f, e) && !same) {
             f->counters.clashes++;
             struct failover_client known;
             entry_get_client(e, &known);

@@ -493,10 +493,6 @@ struct refusal {
 
 static const struct refusal no_refusal = {0};
 
-static bool is_living(const struct failover *f, const struct entry *e) {
-    return e->status == FAILOVER_ACTIVE && e->ends > f->now.wall;
-}
-
 /* The partner knows the lease to its promised end, and its clock may say that this is reached. */
 static bool ends_by_its_clock(const struct failover *f, const struct entry *e, const struct failover_message *m) {
     return m->lease_expiration_time >= e->ends && time_add(e->ends, -core_skew(f) - 1) <= f->now.wall;
@@ -554,7 +550,7 @@ static void report_clash(struct failover *f, const struct entry *e, const struct
 /* Two clients hold the address: one has it from here, and nobody has taken it back meanwhile. */
 static bool is_clash(const struct failover *f, const struct entry *e, const struct failover_message *m,
                      const struct failover_client *client) {
-    bool both = is_living(f, e) && m->binding_status == FAILOVER_ACTIVE && m->lease_expiration_time > f->now.wall;
+    bool both = core_is_living(f, e) && m->binding_status == FAILOVER_ACTIVE && m->lease_expiration_time > f->now.wall;
     return both && !entry_is_client(e, client) && e->granted_here;
 }
 
@@ -566,15 +562,15 @@ static bool counts_against(const struct failover *f, const struct entry *e, cons
 
 static struct refusal check_against_held(struct failover *f, const struct entry *e, const struct failover_message *m,
                                          const struct failover_client *client) {
-    if (is_living(f, e) && ends_lease(m->binding_status) && !ends_by_its_clock(f, e, m)) {
+    if (core_is_living(f, e) && ends_lease(m->binding_status) && !ends_by_its_clock(f, e, m)) {
         return (struct refusal){FAILOVER_REJECT_LESS_CRITICAL_BINDING_INFORMATION,
                                 "the lease has been promised for longer"};
     }
     switch (checks[e->status][m->binding_status]) {
     case LATER_CLTT: {
         bool other_client = !entry_is_client(e, client);
-        bool released_by_other = is_living(f, e) && other_client;
-        bool renewed_here = is_living(f, e) && e->granted_here && !e->tied;
+        bool released_by_other = core_is_living(f, e) && other_client;
+        bool renewed_here = core_is_living(f, e) && e->granted_here && !e->tied;
         bool later = renewed_here ? certainly_later(f, m, e->cltt) : not_earlier(f, m, e->cltt);
         if ((later && !released_by_other) || still_promised(f, e, m, other_client)) {
             return no_refusal;
@@ -588,12 +584,12 @@ static struct refusal check_against_held(struct failover *f, const struct entry 
         return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
     case NOT_RENEWED:
         /* A dhcpd doesn't say when it was. */
-        if (!f->peer.partner_is_ours || !is_living(f, e) || not_earlier(f, m, e->cltt)) {
+        if (!f->peer.partner_is_ours || !core_is_living(f, e) || not_earlier(f, m, e->cltt)) {
             return no_refusal;
         }
         return (struct refusal){FAILOVER_REJECT_OUTDATED_BINDING_INFORMATION, "outdated binding information"};
     case SAME_CLIENT: {
-        if (!is_living(f, e) || entry_is_client(e, client)) {
+        if (!core_is_living(f, e) || entry_is_client(e, client)) {
             return no_refusal;
         }
         if (m->lease_expiration_time <= f->now.wall) {

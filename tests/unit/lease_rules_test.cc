@@ -59,6 +59,10 @@ protected:
         ASSERT_EQ(state, x->state());
         forget();
     }
+    std::string explained(uint32_t address) {
+        failover_explain_binding(x->core(), address, now, &why);
+        return why.text;
+    }
     static void extend(failover_config &c) {
         c.interrupted_leases = FAILOVER_EXTEND;
     }
@@ -1305,10 +1309,6 @@ TEST_F(Rules, ExhaustionIsLoggedForEachOfTwoClientsWithOneHardwareAddress) {
 
 TEST_F(Rules, BindingsAreExplained) {
     in_state(CI, {lease(OWN, one, 10, 50, 3600)});
-    auto explained = [&](uint32_t address) {
-        failover_explain_binding(x->core(), address, now, &why);
-        return std::string(why.text);
-    };
     EXPECT_EQ("its client would get it: for at most 110 s in communications-interrupted", explained(OWN));
     EXPECT_EQ("a client would get it: for at most 60 s in communications-interrupted", explained(OWN + 1));
     EXPECT_EQ("a client would not get it: the free address is the partner's", explained(PARTNERS));
@@ -1326,10 +1326,6 @@ TEST_F(Rules, BindingsAreExplained) {
 }
 
 TEST_F(Rules, ABindingIsExplainedWithTheLongestLeaseThatItsClientCanGet) {
-    auto explained = [&](uint32_t address) {
-        failover_explain_binding(x->core(), address, now, &why);
-        return std::string(why.text);
-    };
     in_state(NO, {lease(OWN, one, 10, 50, 3600)});
     EXPECT_EQ("its client would get it: for at most 3660 s in normal", explained(OWN));
     EXPECT_EQ("a client would get it: for at most 60 s in normal", explained(OWN + 1));
